@@ -1,0 +1,259 @@
+//! What the command line accepts, and the help that goes with it.
+//!
+//! The doc comments below are the help texts. Nothing here does anything.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::{ColorChoice, Parser, Subcommand};
+
+/// An event log in one directory: try it, fill it, read it, check it.
+#[derive(Debug, Parser)]
+#[command(name = "annals", version, color = ColorChoice::Never, propagate_version = true, after_long_help = EXIT_CODES)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Demo(DemoArgs),
+    Import(ImportArgs),
+    Cat(CatArgs),
+    Stat(StatArgs),
+    Verify(VerifyArgs),
+}
+
+/// Turn the history of a git repository into events, and read them back in every way.
+///
+/// Each commit of the checked-out branch becomes one append: an event per changed file on the file's
+/// aggregate (FileAdded, FileModified, FileRenamed, ...) and a DayOfWork event on the aggregate of its
+/// author's day. Authors are kept as hashes under a key that is made for the run and forgotten. A merge
+/// is shown once, against its first parent, as FileMerged: its lines were counted where they were
+/// written. Then the log is closed, opened anew and replayed, and the ten hottest files, the life of the
+/// hottest one and its state at half its versions are printed.
+///
+/// Appends are buffered, with one sync at the end, as for any import that can be repeated.
+///
+/// Without git, without a repository, or with an empty or shallow one, the demo says so and runs on a small
+/// history that comes with the program.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = DEMO_EXAMPLES)]
+pub(crate) struct DemoArgs {
+    /// Repository to read; the one around the current directory by default.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) repo: Option<PathBuf>,
+
+    /// Directory for the log, kept afterwards. It must be missing, empty, or hold a log without events.
+    /// By default a temporary directory is used and removed at the end.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) into: Option<PathBuf>,
+
+    /// Print one JSON object instead of tables, with the whole life of the hottest file.
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) segment: SegmentArgs,
+}
+
+/// Append events from newline-delimited JSON.
+///
+/// One object a line:
+///
+///   {"aggregate_id": "dog-1", "topic": "Registered", "payload": {"name": "Fido"}}
+///
+///   aggregate_id      text of 1 to 255 bytes; what looks like a UUID becomes one. May be left out: the event
+///                     then has no version.
+///   topic             name of the event type. Needed.
+///   payload           any JSON value, stored as its exact source text. Needed.
+///   expected_version  the aggregate's version before this event, 0 for no events yet. Left out: any. The
+///                     event gets the next version, starting at 1.
+///   tags              list of texts. A set: doubles count once, and they are kept in ascending order.
+///   metadata          object of texts.
+///   event_id          UUID; made when left out.
+///
+/// Other fields are errors. Blank lines are skipped. A line has at most 64 MiB.
+///
+/// A bad line, or a version that is not as expected, stops the import with file, line and reason. Everything before
+/// that line is stored, and nothing from it on.
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment, after_long_help = IMPORT_EXAMPLES)]
+pub(crate) struct ImportArgs {
+    /// Directory of the log; created when missing.
+    pub(crate) dir: PathBuf,
+
+    /// File to read; `-` for standard input.
+    pub(crate) file: PathBuf,
+
+    /// Most events in one commit: they become visible together, and share a sync. Fewer when together they
+    /// would be longer than a commit may be, or when an expected version can only be checked after those before it.
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub(crate) batch: NonZeroUsize,
+
+    /// Print the last position after every commit, one a line, flushed. Up to there the events survive a loss
+    /// of power (with --buffered: the end of this process, however sudden).
+    #[arg(long)]
+    pub(crate) acks: bool,
+
+    /// Acknowledge commits once the operating system has them, and sync at the end. Much faster; a crash
+    /// of the system may lose the latest events, always the last ones.
+    #[arg(long)]
+    pub(crate) buffered: bool,
+
+    /// Print the summary as JSON on stdout.
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) segment: SegmentArgs,
+}
+
+/// Print events as JSON, one object a line.
+///
+/// Fields, always all of them and in this order:
+///
+///   position      place in the global sequence, from 1
+///   aggregate_id  null when the event has none
+///   version       place in its aggregate, from 1; null without aggregate
+///   topic         name of the event type
+///   event_id      UUID
+///   time          when it was stored, RFC 3339, UTC, microseconds
+///   tags          texts; a tag that is not UTF-8 is {"base64": "..."}
+///   metadata      object of texts
+///   payload       the stored text when it is JSON: every byte of it, except line breaks between tokens, which
+///                 would break the line. Otherwise `payload_base64` stands in its place.
+///
+/// Works while another process writes to the log, and shows what was durable at the start. A damaged event is reported
+/// on stderr and skipped, and the exit code is then 1.
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment, after_long_help = CAT_EXAMPLES)]
+pub(crate) struct CatArgs {
+    /// Directory of the log.
+    pub(crate) dir: PathBuf,
+
+    /// First position to look at; with --reverse, the last one.
+    #[arg(long, value_name = "P")]
+    pub(crate) from: Option<u64>,
+
+    /// Most events to print.
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<u64>,
+
+    /// Only events of this aggregate, in the order of its versions.
+    #[arg(long, value_name = "ID")]
+    pub(crate) aggregate: Option<String>,
+
+    /// Only events with this topic; given several times, with any of them.
+    #[arg(long = "topic", value_name = "T")]
+    pub(crate) topics: Vec<String>,
+
+    /// Only events with this tag; given several times, with all of them.
+    #[arg(long = "tag", value_name = "T")]
+    pub(crate) tags: Vec<String>,
+
+    /// Newest first.
+    #[arg(long)]
+    pub(crate) reverse: bool,
+
+    /// Accepted for symmetry: the output is always JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Print what a log holds and how it was found.
+///
+/// `recovery` says how the log was found: clean, in_use (another process writes to it), needs_recovery
+/// (the last writer did not close it; the next one will see to it) or damaged (the exit code is then 1).
+/// Works while another process writes to the log.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = STAT_EXAMPLES)]
+pub(crate) struct StatArgs {
+    /// Directory of the log.
+    pub(crate) dir: PathBuf,
+
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Read every byte of a log and check it.
+///
+/// Checks every checksum, the sequence of positions and of versions, and the indexes against the log. Each
+/// damage is reported with file, offset and the positions that may be affected; the exit code is 1 when
+/// there is any. Changes nothing, and works while another process writes to the log.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = VERIFY_EXAMPLES)]
+pub(crate) struct VerifyArgs {
+    /// Directory of the log.
+    pub(crate) dir: PathBuf,
+
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct SegmentArgs {
+    /// Bytes of a segment file: 65536 to 2147483648, 64 MiB by default. A commit has at most a quarter of it.
+    /// Smaller segments make more files; a log may change it at every open.
+    #[arg(long, value_name = "BYTES", hide_short_help = true)]
+    pub(crate) segment_len: Option<u64>,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  damage was found, or a version was not as expected
+  2  wrong usage, bad input, or the system refused something
+
+Example:
+  annals demo";
+
+const DEMO_EXAMPLES: &str = "\
+Examples:
+  annals demo
+  annals demo --repo ~/src/project --into /tmp/project-log
+  annals demo --json | jq .hottest";
+
+const IMPORT_EXAMPLES: &str = r#"Examples:
+  echo '{"aggregate_id":"dog-1","topic":"Registered","payload":{"name":"Fido"}}' | annals import dogs -
+  annals import dogs events.ndjson --batch 1000
+  annals import dogs events.ndjson --acks | tail -1"#;
+
+const CAT_EXAMPLES: &str = "\
+Examples:
+  annals cat dogs
+  annals cat dogs --aggregate dog-1
+  annals cat dogs --topic Registered --topic TrickAdded --tag kennel:north
+  annals cat dogs --reverse --limit 10";
+
+const STAT_EXAMPLES: &str = "\
+Examples:
+  annals stat dogs
+  annals stat dogs --json | jq .events";
+
+const VERIFY_EXAMPLES: &str = "\
+Examples:
+  annals verify dogs
+  annals verify dogs --json | jq '.damages[]'";
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_an_example() {
+        for command in Args::command().get_subcommands_mut() {
+            let help = command.render_long_help().to_string();
+            assert!(help.contains(&format!("annals {}", command.get_name())), "{help}");
+        }
+    }
+}

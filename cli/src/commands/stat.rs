@@ -1,0 +1,90 @@
+//! `annals stat`: what a log holds and how it was found.
+
+use std::io::Write;
+use std::path::Path;
+
+use annals_engine::{Log, RecoveryReport, Stats};
+use serde::Serialize;
+
+use crate::args::StatArgs;
+use crate::commands::Outcome;
+use crate::error::CliError;
+use crate::figures::{grouped, ratio, size};
+use crate::log_report::{RecoveryInWords, RecoveryJson, is_damaged};
+use crate::output::write_json_line;
+use crate::table::{Align, Table};
+
+pub(crate) fn run(args: &StatArgs, out: &mut impl Write) -> Result<Outcome, CliError> {
+    let log = Log::open_read_only(&args.dir)?;
+    let stats = log.stats()?;
+    if args.json {
+        write_json_line(out, &StatJson::new(&stats, log.recovery()))?;
+    } else {
+        write_table(out, &args.dir, &stats, log.recovery())?;
+    }
+    Ok(Outcome::of_damage(is_damaged(log.recovery())))
+}
+
+#[derive(Debug, Serialize)]
+struct StatJson {
+    events: u64,
+    aggregates: u64,
+    segments: u64,
+    sealed_segments: u64,
+    bytes: u64,
+    last_position: u64,
+    format_version: u16,
+    recovery: RecoveryJson,
+    first_position: u64,
+    log_bytes: u64,
+    index_bytes: u64,
+    bytes_per_event: f64,
+}
+
+impl StatJson {
+    fn new(stats: &Stats, recovery: &RecoveryReport) -> Self {
+        Self {
+            events: stats.events,
+            aggregates: stats.aggregates,
+            segments: stats.segments,
+            sealed_segments: stats.sealed_segments,
+            bytes: stats.bytes,
+            last_position: stats.last_position,
+            format_version: stats.format_version,
+            recovery: recovery.into(),
+            first_position: stats.first_position,
+            log_bytes: stats.log_bytes,
+            index_bytes: stats.index_bytes,
+            bytes_per_event: ratio(stats.bytes, stats.events),
+        }
+    }
+}
+
+fn write_table(
+    out: &mut impl Write,
+    dir: &Path,
+    stats: &Stats,
+    recovery: &RecoveryReport,
+) -> Result<(), CliError> {
+    let mut table = Table::new([Align::Left, Align::Left]);
+    let mut row = |name: &str, value: String| table.row([name.to_owned(), value]);
+    row("log", dir.display().to_string());
+    row("events", grouped(stats.events));
+    row("aggregates", grouped(stats.aggregates));
+    row("positions", format!("{}..={}", stats.first_position, stats.last_position));
+    row("segments", format!("{} ({} sealed)", grouped(stats.segments), grouped(stats.sealed_segments)));
+    row(
+        "bytes",
+        format!(
+            "{} ({} log, {} indexes)",
+            grouped(stats.bytes),
+            size(stats.log_bytes),
+            size(stats.index_bytes)
+        ),
+    );
+    row("bytes per event", format!("{:.1}", ratio(stats.bytes, stats.events)));
+    row("format version", stats.format_version.to_string());
+    row("recovery", RecoveryInWords(recovery).to_string());
+    table.write(out)?;
+    Ok(())
+}

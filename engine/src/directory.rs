@@ -1,0 +1,191 @@
+//! The directory of a log: its names, its manifest and its watermark. No decisions: those are
+//! recovery's and housekeeping's.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use annals_segments::format::manifest::{MANIFEST_LEN_MAX, Manifest};
+use annals_segments::format::watermark::{WATERMARK_FILE_LEN, Watermark};
+use annals_segments::format::{
+    self, FormatError, LOCK_FILE, MANIFEST_FILES, TEMPORARY_SUFFIX, WATERMARK_FILE,
+};
+use annals_segments::{DirEntry, Disk, DiskFile, OpenMode};
+
+use crate::error::Error;
+
+/// Where a log lies, and on which disk.
+#[derive(Clone, Debug)]
+pub(crate) struct Directory {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) path: PathBuf,
+}
+
+impl Directory {
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    pub(crate) fn segment(&self, number: u64) -> PathBuf {
+        self.file(&format::segment_file_name(number))
+    }
+
+    pub(crate) fn index(&self, number: u64) -> PathBuf {
+        self.file(&format::index_file_name(number))
+    }
+
+    pub(crate) fn heads(&self, covers: u64) -> PathBuf {
+        self.file(&format::heads_file_name(covers))
+    }
+
+    pub(crate) fn lock(&self) -> PathBuf {
+        self.file(LOCK_FILE)
+    }
+
+    pub(crate) fn sync(&self) -> Result<(), Error> {
+        self.disk.sync_dir(&self.path).map_err(Error::io(&self.path, "sync the directory"))
+    }
+
+    /// What is there, told apart by name.
+    pub(crate) fn list(&self) -> Result<Listing, Error> {
+        let entries = self.disk.list(&self.path).map_err(Error::io(&self.path, "list the directory"))?;
+        Ok(Listing::new(entries))
+    }
+
+    /// The newest valid manifest; `None` when neither copy is valid.
+    ///
+    /// # Errors
+    /// [`Error::UnsupportedFormat`] when the only readable copy is of a later release.
+    pub(crate) fn read_manifest(&self) -> Result<Option<Manifest>, Error> {
+        let mut newest: Option<Manifest> = None;
+        let mut unsupported = None;
+        for name in MANIFEST_FILES {
+            let path = self.file(name);
+            let Some(bytes) = self.read_whole(&path, MANIFEST_LEN_MAX)? else { continue };
+            match Manifest::decode(&bytes) {
+                Ok(manifest) => {
+                    if newest.as_ref().is_none_or(|other| other.generation < manifest.generation) {
+                        newest = Some(manifest);
+                    }
+                }
+                Err(source) if source.is_unsupported() => {
+                    unsupported = Some(Error::UnsupportedFormat { path, source });
+                }
+                Err(error) => tracing::warn!(path = %path.display(), %error, "manifest copy not readable"),
+            }
+        }
+        match unsupported {
+            Some(error) => Err(error),
+            None => Ok(newest),
+        }
+    }
+
+    /// Overwrites the older copy and syncs it.
+    pub(crate) fn write_manifest(&self, manifest: &Manifest) -> io::Result<()> {
+        let name = MANIFEST_FILES[(manifest.generation % MANIFEST_FILES.len() as u64) as usize];
+        let path = self.file(name);
+        let (file, is_new) = open_or_create(&*self.disk, &path)?;
+        file.write_all_at(&manifest.encode(), 0)?;
+        file.sync_data()?;
+        if is_new { self.disk.sync_dir(&self.path) } else { Ok(()) }
+    }
+
+    /// The newest valid watermark of this log.
+    pub(crate) fn read_watermark(&self, log_id: [u8; 16]) -> Result<Option<Watermark>, Error> {
+        let bytes = self.read_whole(&self.file(WATERMARK_FILE), WATERMARK_FILE_LEN as u64)?;
+        let watermark = bytes.and_then(|bytes| Watermark::decode_newest(&bytes));
+        Ok(watermark.filter(|watermark| watermark.log_id == log_id))
+    }
+
+    /// The watermark file for writing, created with its full length when missing.
+    pub(crate) fn open_watermark(&self) -> Result<Arc<dyn DiskFile>, Error> {
+        let path = self.file(WATERMARK_FILE);
+        let open = || {
+            let (file, _) = open_or_create(&*self.disk, &path)?;
+            file.allocate(WATERMARK_FILE_LEN as u64)?;
+            Ok(file)
+        };
+        open().map_err(Error::io(&path, "open the watermark"))
+    }
+
+    /// The content of a small file; `None` when it does not exist or is longer than it can be.
+    fn read_whole(&self, path: &Path, len_max: u64) -> Result<Option<Vec<u8>>, Error> {
+        let read = self.disk.open(path, OpenMode::Read).and_then(|file| file.read_all(len_max));
+        match read {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::FileTooLarge) => Ok(None),
+            Err(error) => Err(Error::io(path, "read the file")(error)),
+        }
+    }
+}
+
+fn open_or_create(disk: &dyn Disk, path: &Path) -> io::Result<(Arc<dyn DiskFile>, bool)> {
+    match disk.open(path, OpenMode::ReadWrite) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Ok((disk.open(path, OpenMode::CreateNew)?, true))
+        }
+        opened => opened.map(|file| (file, false)),
+    }
+}
+
+/// The entries of a log's directory.
+#[derive(Debug, Default)]
+pub(crate) struct Listing {
+    /// Segment number and file length, ascending.
+    pub(crate) segments: Vec<(u64, u64)>,
+    /// Segments that have an index file, and its length, ascending.
+    pub(crate) indexes: Vec<(u64, u64)>,
+    /// Heads tables and their lengths, ascending.
+    pub(crate) heads: Vec<(u64, u64)>,
+    /// Unfinished derived files.
+    pub(crate) temporary: Vec<String>,
+    /// Whether a manifest, lock or watermark is there.
+    pub(crate) has_log_files: bool,
+    /// Names that are none of ours.
+    pub(crate) foreign: Vec<String>,
+}
+
+impl Listing {
+    fn new(entries: Vec<DirEntry>) -> Self {
+        let mut listing = Self::default();
+        for DirEntry { name, len, is_dir } in entries {
+            if is_dir {
+                listing.foreign.push(name);
+            } else if let Some(number) = format::parse_segment_file_name(&name) {
+                listing.segments.push((number, len));
+            } else if let Some(number) = format::parse_index_file_name(&name) {
+                listing.indexes.push((number, len));
+            } else if let Some(covers) = format::parse_heads_file_name(&name) {
+                listing.heads.push((covers, len));
+            } else if name.ends_with(TEMPORARY_SUFFIX) {
+                listing.temporary.push(name);
+            } else if name == LOCK_FILE || name == WATERMARK_FILE || MANIFEST_FILES.contains(&name.as_str()) {
+                listing.has_log_files = true;
+            } else if !name.starts_with(format::QUARANTINE_PREFIX) {
+                listing.foreign.push(name);
+            }
+        }
+        // A listing is sorted by name; numbers beyond ten digits would sort elsewhere.
+        listing.segments.sort_unstable();
+        listing.indexes.sort_unstable();
+        listing.heads.sort_unstable();
+        listing
+    }
+
+    /// Whether anything here belongs to a log.
+    pub(crate) fn holds_a_log(&self) -> bool {
+        self.has_log_files || !self.segments.is_empty()
+    }
+
+    pub(crate) fn has_index(&self, number: u64) -> bool {
+        self.indexes.binary_search_by_key(&number, |(number, _)| *number).is_ok()
+    }
+}
+
+/// The damage a format error stands for, at a place in a file.
+pub(crate) fn corrupt(path: &Path, offset: usize, first: u64, last: u64, source: FormatError) -> Error {
+    match source.is_unsupported() {
+        true => Error::UnsupportedFormat { path: path.to_owned(), source },
+        false => Error::Corrupt { path: path.to_owned(), offset: offset as u64, first, last, source },
+    }
+}

@@ -1,0 +1,291 @@
+//! What can go wrong, in the terms of what a caller does about it.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use annals_segments::format::FormatError;
+
+use crate::aggregate_id::AggregateId;
+use crate::batch::Expected;
+
+/// Everything the log can answer instead of a result.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// An aggregate is not in the state the writer expected. Nothing was written: read again, decide again.
+    #[error(
+        "aggregate {aggregate}: last version is {found}, expected {expected}; read it again and decide again",
+        found = OrNone(*found)
+    )]
+    VersionConflict {
+        /// The aggregate.
+        aggregate: AggregateId,
+        /// What the batch demanded.
+        expected: ExpectedVersion,
+        /// Its last version; `None` when it has no events.
+        found: Option<u64>,
+    },
+
+    /// A tracking position is not above the one recorded. Nothing was written: this upstream event has
+    /// already been processed.
+    #[error(
+        "tracking of {name:?}: position {given} is not above the recorded {found}; \
+         it has been processed already, skip it"
+    )]
+    TrackingConflict {
+        /// The upstream.
+        name: String,
+        /// Position the batch gave.
+        given: u64,
+        /// Position recorded.
+        found: u64,
+    },
+
+    /// Something in the batch is longer or more than it may be. Nothing was written.
+    #[error("{limit}: {found}, expected {min}..={max}; {advice}", advice = limit.advice())]
+    Limit {
+        /// What is out of range.
+        limit: Limit,
+        /// Its size.
+        found: usize,
+        /// Least size.
+        min: usize,
+        /// Greatest size.
+        max: usize,
+    },
+
+    /// An option is outside its range.
+    #[error("option {option}: {found}, expected {min}..={max}")]
+    InvalidOption {
+        /// The option.
+        option: &'static str,
+        /// Value given.
+        found: u64,
+        /// Least value.
+        min: u64,
+        /// Greatest value.
+        max: u64,
+    },
+
+    /// Another process, or another handle in this one, has the log open for writing.
+    #[error("{dir}: in use{holder}; close it there, or open it read-only here", dir = dir.display(), holder = Holder(holder))]
+    Locked {
+        /// The log.
+        dir: PathBuf,
+        /// What the holder wrote into the lock file.
+        holder: String,
+    },
+
+    /// The path holds something that is no log.
+    #[error("{path}: {found}, expected {expected}", path = path.display())]
+    NotALog {
+        /// What was opened.
+        path: PathBuf,
+        /// What is there.
+        found: String,
+        /// What should be there, and what to do.
+        expected: &'static str,
+    },
+
+    /// The log was written by a later release.
+    #[error("{path}: {source}", path = path.display())]
+    UnsupportedFormat {
+        /// The file.
+        path: PathBuf,
+        /// What is unknown.
+        source: FormatError,
+    },
+
+    /// Acknowledged data is damaged. Nothing was changed: restore the file, or read the rest read-only.
+    #[error(
+        "{path}: damaged at offset {offset}, positions {first}..={last}: {source}; \
+         restore this file from a backup (the rest can be read: open the log read-only)",
+        path = path.display()
+    )]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// Where in it.
+        offset: u64,
+        /// First position that may be affected.
+        first: u64,
+        /// Last position that may be affected.
+        last: u64,
+        /// What was found.
+        source: FormatError,
+    },
+
+    /// The disk refused something while nothing was at stake: opening, listing, reading.
+    #[error("{path}: cannot {doing}: {source}", path = path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// The step.
+        doing: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+
+    /// There is no room for the next segment. Nothing was written: appending works again once there is.
+    #[error("{path}: no room to prepare {needed} bytes: {source}; free some and append again", path = path.display())]
+    Full {
+        /// The file that could not be prepared.
+        path: PathBuf,
+        /// Bytes it needs.
+        needed: u64,
+        /// What the system said.
+        source: io::Error,
+    },
+
+    /// A write or sync failed while this append was under way: it may or may not survive.
+    /// Reopen the log and look the events up by id.
+    #[error("unknown outcome: {reason}; reopen the log and look the events up by their ids")]
+    Indeterminate {
+        /// What failed.
+        reason: String,
+    },
+
+    /// A write or sync failed earlier, so this log takes no more appends. Reads go on.
+    #[error("closed to appends since a failure ({reason}); reopen the log to learn what survived")]
+    Poisoned {
+        /// What failed.
+        reason: String,
+    },
+
+    /// The log was opened read-only.
+    #[error("{dir}: opened read-only; open it for writing to append", dir = dir.display())]
+    ReadOnly {
+        /// The log.
+        dir: PathBuf,
+    },
+
+    /// The log has been closed.
+    #[error("the log is closed; open it again")]
+    Closed,
+}
+
+impl Error {
+    /// Whether somebody else was faster: read again, decide again, append again.
+    pub fn is_conflict(&self) -> bool {
+        matches!(self, Self::VersionConflict { .. } | Self::TrackingConflict { .. })
+    }
+
+    /// Whether acknowledged data is damaged.
+    pub fn is_corrupt(&self) -> bool {
+        matches!(self, Self::Corrupt { .. })
+    }
+
+    pub(crate) fn io(path: impl Into<PathBuf>, doing: &'static str) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { path, doing, source }
+    }
+}
+
+/// What a batch demanded of an aggregate, in a [conflict](Error::VersionConflict).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExpectedVersion {
+    /// No events at all.
+    NoEvents,
+    /// Exactly this version.
+    Exactly(u64),
+    /// Any version below this one, which an event was given.
+    Below(u64),
+}
+
+impl ExpectedVersion {
+    pub(crate) fn of(expected: Expected) -> Option<Self> {
+        match expected {
+            Expected::Any => None,
+            Expected::NoEvents => Some(Self::NoEvents),
+            Expected::Exactly(version) => Some(Self::Exactly(version)),
+        }
+    }
+}
+
+impl fmt::Display for ExpectedVersion {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoEvents => write!(formatter, "none"),
+            Self::Exactly(version) => write!(formatter, "{version}"),
+            Self::Below(version) => write!(formatter, "one below {version}"),
+        }
+    }
+}
+
+/// What can be too long, or too many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+#[allow(missing_docs, reason = "Display says each in words")]
+pub enum Limit {
+    AggregateId,
+    Topic,
+    TagCount,
+    Tag,
+    MetadataCount,
+    MetadataKey,
+    Metadata,
+    Payload,
+    TrackingName,
+    EventCount,
+    Batch,
+}
+
+impl Limit {
+    pub(crate) fn check(self, found: usize, min: usize, max: usize) -> Result<(), Error> {
+        match (min..=max).contains(&found) {
+            true => Ok(()),
+            false => Err(Error::Limit { limit: self, found, min, max }),
+        }
+    }
+
+    fn advice(self) -> &'static str {
+        match self {
+            Self::Payload => "raise `payload_len_max`, or store the content elsewhere and a reference here",
+            Self::Batch => "split it into several appends",
+            Self::EventCount => "give at least one event, or a tracking position",
+            Self::TagCount => "tag only what decisions ask for",
+            _ => "shorten it",
+        }
+    }
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::AggregateId => "bytes of an aggregate id",
+            Self::Topic => "bytes of a topic",
+            Self::TagCount => "tags of an event",
+            Self::Tag => "bytes of a tag",
+            Self::MetadataCount => "metadata entries of an event",
+            Self::MetadataKey => "bytes of a metadata key",
+            Self::Metadata => "bytes of an event's metadata",
+            Self::Payload => "bytes of a payload",
+            Self::TrackingName => "bytes of a tracking name",
+            Self::EventCount => "events in a batch",
+            Self::Batch => "bytes of a batch",
+        })
+    }
+}
+
+struct OrNone(Option<u64>);
+
+impl fmt::Display for OrNone {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(version) => version.fmt(formatter),
+            None => formatter.write_str("none"),
+        }
+    }
+}
+
+struct Holder<'a>(&'a str);
+
+impl fmt::Display for Holder<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.trim() {
+            "" => Ok(()),
+            holder => write!(formatter, " by {holder}"),
+        }
+    }
+}

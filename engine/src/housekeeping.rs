@@ -1,0 +1,393 @@
+//! Work that no append waits for: preparing the next segment, and after a segment is sealed its
+//! manifest entry, its cut, its index, and now and then the heads.
+//!
+//! It runs on one thread that the log owns and [`Log::close`](crate::Log::close) joins, or, when asked
+//! for, in the appending thread at fixed places. A failure here is never a failure of an append: it is
+//! logged, and made up for at the next open, because everything it writes can be derived again.
+
+use std::collections::HashSet;
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+
+use annals_index::{Heads, HeadsIdentity, SealedIndex, fold_heads};
+use annals_segments::format::manifest::Manifest;
+use annals_segments::format::segment_header::{Layout, SEGMENT_HEADER_LEN, SegmentHeader};
+use annals_segments::format::{self};
+use annals_segments::{FrozenFile, SegmentFile, write_finished};
+use parking_lot::{Condvar, Mutex};
+
+use crate::directory::Directory;
+use crate::error::Error;
+use crate::log::Inner;
+use crate::options::LogOptions;
+use crate::segment::{LogIdentity, Segment};
+
+/// Something to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Job {
+    /// Segment of this number is sealed.
+    Sealed(u64),
+    /// Have segment of this number ready.
+    PrepareSpare(u64),
+    /// Sync buffered events when the log has been quiet for a while.
+    SyncSoon,
+    /// End the thread.
+    Stop,
+}
+
+/// The thread and what it has ready.
+#[derive(Debug, Default)]
+pub(crate) struct Housekeeper {
+    thread: Mutex<Option<(Sender<Job>, JoinHandle<()>)>>,
+    /// Jobs asked for and not finished; each is queued once.
+    requested: Mutex<HashSet<Job>>,
+    spare: Mutex<Spare>,
+    spare_changed: Condvar,
+    /// Without a thread, jobs wait here until the appending thread has the time.
+    inline: Mutex<Vec<Job>>,
+}
+
+#[derive(Debug, Default)]
+enum Spare {
+    #[default]
+    None,
+    Preparing,
+    Ready(PreparedSegment),
+}
+
+impl Housekeeper {
+    /// Starts the thread.
+    pub(crate) fn start(inner: &Arc<Inner>) {
+        let (sender, receiver) = channel();
+        let worker = inner.clone();
+        let thread = std::thread::Builder::new().name("annals".into()).spawn(move || run(&worker, &receiver));
+        match thread {
+            Ok(thread) => *inner.housekeeper.thread.lock() = Some((sender, thread)),
+            // Without the thread the appending threads do the work.
+            Err(error) => tracing::warn!(%error, "no thread for housekeeping"),
+        }
+    }
+
+    /// Asks for a job, once.
+    pub(crate) fn request(&self, job: Job) {
+        if !self.requested.lock().insert(job) {
+            return;
+        }
+        match &*self.thread.lock() {
+            Some((sender, _)) => {
+                // The receiver lives until the thread is joined.
+                let _ = sender.send(job);
+            }
+            None => self.inline.lock().push(job),
+        }
+    }
+
+    /// Does what was asked for when there is no thread to do it. The writer is not locked by the caller.
+    pub(crate) fn run_inline(&self, inner: &Inner) {
+        loop {
+            let jobs = std::mem::take(&mut *self.inline.lock());
+            if jobs.is_empty() {
+                return;
+            }
+            for job in jobs {
+                // Preparing ahead and syncing later are only for a thread; both happen when needed.
+                if matches!(job, Job::Sealed(_)) {
+                    do_job(inner, job);
+                }
+                self.requested.lock().remove(&job);
+            }
+        }
+    }
+
+    /// Ends the thread and waits for it.
+    pub(crate) fn stop(&self) {
+        let thread = self.thread.lock().take();
+        if let Some((sender, thread)) = thread {
+            let _ = sender.send(Job::Stop);
+            if thread.join().is_err() {
+                tracing::error!("the housekeeping thread panicked");
+            }
+        }
+    }
+
+    /// The next segment, prepared now when it is not ready.
+    pub(crate) fn take_spare(&self, inner: &Inner, number: u64) -> Result<PreparedSegment, Error> {
+        {
+            let mut spare = self.spare.lock();
+            while matches!(*spare, Spare::Preparing) {
+                self.spare_changed.wait(&mut spare);
+            }
+            if let Spare::Ready(prepared) = std::mem::take(&mut *spare)
+                && prepared.header.number == number
+            {
+                return Ok(prepared);
+            }
+        }
+        PreparedSegment::create(&inner.directory, &inner.log, &inner.options, number, 0)
+    }
+
+    /// Keeps a prepared segment that was found when the log was opened.
+    pub(crate) fn keep_spare(&self, prepared: PreparedSegment) {
+        *self.spare.lock() = Spare::Ready(prepared);
+    }
+
+    fn prepare_spare(&self, inner: &Inner, number: u64) {
+        {
+            let mut spare = self.spare.lock();
+            match &*spare {
+                Spare::None => *spare = Spare::Preparing,
+                // One is ready, or the writer was faster and is past this number.
+                Spare::Preparing | Spare::Ready(_) => return,
+            }
+        }
+        let is_needed = inner.newest_segment() < number;
+        let prepared = is_needed.then(|| {
+            PreparedSegment::create(&inner.directory, &inner.log, &inner.options, number, 0)
+        });
+        let mut spare = self.spare.lock();
+        *spare = match prepared {
+            Some(Ok(prepared)) => Spare::Ready(prepared),
+            Some(Err(error)) => {
+                tracing::warn!(%error, "the next segment is not prepared; the append that needs it will try again");
+                Spare::None
+            }
+            None => Spare::None,
+        };
+        self.spare_changed.notify_all();
+    }
+}
+
+fn run(inner: &Inner, jobs: &Receiver<Job>) {
+    while let Ok(job) = jobs.recv() {
+        let mut next = Some(job);
+        while let Some(job) = next.take() {
+            if job == Job::Stop {
+                return;
+            }
+            if job == Job::SyncSoon {
+                // Other work may come first; then the sync comes a little early, which harms nothing.
+                match jobs.recv_timeout(inner.options.buffered_sync_after) {
+                    Ok(other) => next = Some(other),
+                    Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+                }
+            }
+            // Off the list first: what is asked for from here on is a new job.
+            inner.housekeeper.requested.lock().remove(&job);
+            do_job(inner, job);
+        }
+    }
+}
+
+fn do_job(inner: &Inner, job: Job) {
+    let done = match job {
+        Job::Sealed(number) => finish_sealed(inner, number),
+        Job::PrepareSpare(number) => {
+            inner.housekeeper.prepare_spare(inner, number);
+            Ok(())
+        }
+        Job::SyncSoon => inner.sync().map(drop),
+        Job::Stop => Ok(()),
+    };
+    if let Err(error) = done {
+        tracing::warn!(?job, %error, "housekeeping failed; the next open makes up for it");
+    }
+}
+
+/// Everything that follows the sealing of a segment, in this order: its end becomes known, then it is
+/// cut, then its index takes the place of the one in memory.
+pub(crate) fn finish_sealed(inner: &Inner, number: u64) -> Result<(), Error> {
+    let set = inner.set();
+    let Ok(place) = set.segments.binary_search_by_key(&number, |segment| segment.number) else {
+        return Ok(());
+    };
+    let segment = &set.segments[place];
+    let entry = *segment.sealed_entry().expect("the writer sealed it before it asked");
+    inner.write_manifest(|manifest| {
+        let is_next = manifest.segments.last().is_none_or(|last| last.number < number);
+        if is_next {
+            manifest.segments.push(entry);
+        }
+    })?;
+    segment.file()?.cut().map_err(Error::io(&segment.path, "cut the segment"))?;
+    write_index(inner, segment)?;
+    fold_when_due(inner)
+}
+
+/// Derives and writes the index of a sealed segment and puts it to use.
+pub(crate) fn write_index(inner: &Inner, segment: &Arc<Segment>) -> Result<(), Error> {
+    let set = inner.set();
+    let mut failed = None;
+    let bytes = segment.encode_index(|key| {
+        set.newest_before(key, segment.number).unwrap_or_else(|error| {
+            failed.get_or_insert(error);
+            None
+        })
+    });
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    let Some(bytes) = bytes else { return Ok(()) };
+    let directory = &inner.directory;
+    let path = directory.index(segment.number);
+    write_finished(&*directory.disk, &directory.path, &format::index_file_name(segment.number), &bytes)
+        .map_err(Error::io(&path, "write the index"))?;
+    if let Some(sealed) = segment.open_index() {
+        segment.use_sealed_index(sealed);
+    }
+    Ok(())
+}
+
+/// Folds sealed segments into the heads, several at a time.
+pub(crate) fn fold_when_due(inner: &Inner) -> Result<(), Error> {
+    let set = inner.set();
+    let covers = set.heads.as_ref().map_or(0, |heads| heads.covers());
+    let due: Vec<&Arc<Segment>> = set
+        .segments
+        .iter()
+        .filter(|segment| segment.number > covers && segment.sealed_entry().is_some())
+        .collect();
+    if due.len() < FOLD_AFTER {
+        return Ok(());
+    }
+    let mut indexes: Vec<(u64, u64, SealedIndex<FrozenFile>)> = Vec::new();
+    for segment in &due {
+        match segment.open_index() {
+            Some(index) => indexes.push((segment.number, segment.base_position, index)),
+            // Its index comes first; the fold waits for it.
+            None => break,
+        }
+    }
+    let Some((newest, ..)) = indexes.last() else { return Ok(()) };
+    let identity = HeadsIdentity { log_id: inner.log.id, covers: *newest };
+    let sealed: Vec<(u64, u64, &SealedIndex<FrozenFile>)> =
+        indexes.iter().map(|(number, base, index)| (*number, *base, index)).collect();
+    let bytes = fold_heads(identity, set.heads.as_deref(), &sealed, |number, ordinal| {
+        let place = set.segments.binary_search_by_key(&number, |segment| segment.number);
+        let segment = &set.segments[place.expect("the segments folded are in the set")];
+        Ok::<u64, FoldError>(segment.event(ordinal)?.version().unwrap_or(0))
+    });
+    let bytes = match bytes {
+        Ok(bytes) => bytes,
+        Err(FoldError::Log(error)) => return Err(error),
+        Err(FoldError::Index(error)) => {
+            tracing::warn!(%error, "an index could not be folded");
+            return Ok(());
+        }
+    };
+    let directory = &inner.directory;
+    let path = directory.heads(identity.covers);
+    write_finished(&*directory.disk, &directory.path, &format::heads_file_name(identity.covers), &bytes)
+        .map_err(Error::io(&path, "write the heads"))?;
+    let Some(heads) = open_heads(directory, &inner.log, identity.covers) else { return Ok(()) };
+    inner.write_manifest(|manifest| manifest.heads = identity.covers)?;
+    inner.update_set(|set| set.heads = Some(Arc::new(heads)));
+    if covers > 0 {
+        // Still mapped by views that are alive; only the name goes.
+        let _ = directory.disk.remove(&directory.heads(covers));
+    }
+    Ok(())
+}
+
+/// The heads table that covers segments up to `covers`, when it is there and sound.
+pub(crate) fn open_heads(directory: &Directory, log: &LogIdentity, covers: u64) -> Option<Heads<FrozenFile>> {
+    let path = directory.heads(covers);
+    let file = FrozenFile::open(&*directory.disk, &path).ok()?;
+    let opened = Heads::open(file, &HeadsIdentity { log_id: log.id, covers });
+    let verified = opened.and_then(|heads| heads.verify().map(|()| heads));
+    verified.inspect_err(|error| tracing::warn!(path = %path.display(), %error, "heads not usable")).ok()
+}
+
+/// What may stop a fold.
+enum FoldError {
+    Log(Error),
+    Index(annals_index::Error),
+}
+
+impl From<Error> for FoldError {
+    fn from(error: Error) -> Self {
+        Self::Log(error)
+    }
+}
+
+impl From<annals_index::Error> for FoldError {
+    fn from(error: annals_index::Error) -> Self {
+        Self::Index(error)
+    }
+}
+
+/// A segment with a header and zeros behind it, durable under its name.
+#[derive(Debug)]
+pub(crate) struct PreparedSegment {
+    pub(crate) header: SegmentHeader,
+    pub(crate) file: SegmentFile,
+}
+
+impl PreparedSegment {
+    /// Creates the file, headed, zero-filled and synced. `compatible`: flags of the header.
+    ///
+    /// # Errors
+    /// [`Error::Full`] when there is no room; nothing is left behind then.
+    pub(crate) fn create(
+        directory: &Directory,
+        log: &LogIdentity,
+        options: &LogOptions,
+        number: u64,
+        compatible: u32,
+    ) -> Result<Self, Error> {
+        let mut salt = [0; 8];
+        options.random.fill(&mut salt);
+        let header = SegmentHeader {
+            layout: Layout::Plain,
+            compatible,
+            log_id: log.id,
+            number,
+            salt: u64::from_le_bytes(salt),
+            created_us: options.clock.now_us(),
+        };
+        let path = directory.segment(number);
+        let create = || -> io::Result<SegmentFile> {
+            let file = SegmentFile::create(&*directory.disk, &path, options.segment_len)?;
+            file.write(&header.encode(), 0)?;
+            file.sync()?;
+            file.publish(SEGMENT_HEADER_LEN);
+            directory.disk.sync_dir(&directory.path)?;
+            Ok(file)
+        };
+        match create() {
+            Ok(file) => Ok(Self { header, file }),
+            Err(source) => {
+                // A file that was there before is not ours to remove.
+                if source.kind() != io::ErrorKind::AlreadyExists {
+                    let _ = directory.disk.remove(&path);
+                }
+                match source.kind() {
+                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                        Err(Error::Full { path, needed: options.segment_len, source })
+                    }
+                    _ => Err(Error::io(path, "prepare the segment")(source)),
+                }
+            }
+        }
+    }
+
+    pub(crate) fn into_segment(self, inner: &Inner, base_position: u64) -> Segment {
+        Segment::tail(&inner.directory, &inner.log, &self.header, base_position, self.file)
+    }
+}
+
+/// A manifest that names no segment yet.
+pub(crate) fn first_manifest(log: &LogIdentity) -> Manifest {
+    Manifest {
+        log_id: log.id,
+        generation: 0,
+        first_retained_position: 1,
+        durable_position: 0,
+        heads: 0,
+        segments: Vec::new(),
+    }
+}
+
+/// Sealed segments that are folded at a time. Until then their own tables answer, newest first.
+const FOLD_AFTER: usize = 8;

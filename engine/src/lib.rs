@@ -1,0 +1,49 @@
+//! The Annals log: an embedded, append-only, globally ordered sequence of events.
+//!
+//! ```
+//! use annals_engine::{AggregateId, Batch, Direction, Expected, Log, NewEvent};
+//!
+//! # fn main() -> Result<(), annals_engine::Error> {
+//! let log = Log::in_memory()?;
+//! let dog = AggregateId::text("dog-1")?;
+//!
+//! log.append(
+//!     Batch::new()
+//!         .expect(dog.clone(), Expected::NoEvents)
+//!         .event(NewEvent::new("Registered", r#"{"name":"Fido"}"#).aggregate(dog.clone()))
+//!         .event(NewEvent::new("TrickAdded", r#"{"trick":"roll over"}"#).aggregate(dog.clone())),
+//! )?;
+//!
+//! let view = log.view();
+//! let topics: Vec<&str> = view
+//!     .read_aggregate(&dog, .., Direction::Forward)
+//!     .map(|event| event.map(|event| event.topic()))
+//!     .collect::<Result<_, _>>()?;
+//! assert_eq!(topics, ["Registered", "TrickAdded"]);
+//! assert_eq!(log.head(), 2);
+//! # Ok(())
+//! # }
+//! ```
+
+mod aggregate_id;
+mod batch;
+mod error;
+mod event;
+mod log;
+mod options;
+mod query;
+mod report;
+mod subscription;
+mod view;
+
+pub use aggregate_id::AggregateId;
+pub use annals_segments::format::record::Encoding;
+pub use batch::{Batch, Durability, Expected, NewEvent, Version};
+pub use error::{Error, ExpectedVersion, Limit};
+pub use event::{Event, RecordedEvent};
+pub use log::{Appended, Log};
+pub use options::LogOptions;
+pub use query::{Direction, Query, QueryItem};
+pub use report::{Damage, RecoveryOutcome, RecoveryReport, Stats, TornTail, VerifyReport};
+pub use subscription::{StopHandle, Subscription};
+pub use view::{Events, EventsIn, View};

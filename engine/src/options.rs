@@ -1,0 +1,141 @@
+//! How a log is opened: each option with its unit, default, range, and what a wrong value costs.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use annals_segments::format::{FRAME_LEN_MAX, SEGMENT_LEN_MAX, SEGMENT_LEN_MIN};
+use annals_segments::{Clock, Disk, MemoryDisk, Random, RealDisk, SystemClock, SystemRandom};
+
+use crate::error::Error;
+use crate::log::Log;
+
+/// Options of a log; [`LogOptions::open`] checks them.
+#[derive(Clone, Debug)]
+#[must_use = "options do nothing until a log is opened with them"]
+pub struct LogOptions {
+    pub(crate) segment_len: u64,
+    pub(crate) payload_len_max: usize,
+    pub(crate) batch_len_max: usize,
+    pub(crate) background: bool,
+    pub(crate) buffered_sync_after: Duration,
+    pub(crate) create: bool,
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) random: Arc<dyn Random>,
+}
+
+impl Default for LogOptions {
+    fn default() -> Self {
+        Self {
+            segment_len: 64 << 20,
+            payload_len_max: 16 << 20,
+            batch_len_max: 32 << 20,
+            background: true,
+            buffered_sync_after: Duration::from_millis(100),
+            create: true,
+            disk: Arc::new(RealDisk),
+            clock: Arc::new(SystemClock),
+            random: Arc::new(SystemRandom::default()),
+        }
+    }
+}
+
+impl LogOptions {
+    /// Bytes of a segment file. Default 64 MiB, at least 64 KiB, at most 2 GiB.
+    ///
+    /// Smaller segments make more files and more lookups for an aggregate spread over them; larger ones
+    /// make opening after a crash slower and prepare more zeros ahead. A log may change it at every open.
+    pub fn segment_len(mut self, bytes: u64) -> Self {
+        self.segment_len = bytes;
+        self
+    }
+
+    /// Greatest payload of one event in bytes. Default 16 MiB.
+    pub fn payload_len_max(mut self, bytes: usize) -> Self {
+        self.payload_len_max = bytes;
+        self
+    }
+
+    /// Greatest batch in bytes as stored. Default 32 MiB; never more than a quarter of a segment.
+    pub fn batch_len_max(mut self, bytes: usize) -> Self {
+        self.batch_len_max = bytes;
+        self
+    }
+
+    /// Whether preparing segments, sealing and folding indexes run on a thread of the log's own. Default
+    /// true. When false the appending thread does them, at the very same places in every run: for tests.
+    pub fn background(mut self, background: bool) -> Self {
+        self.background = background;
+        self
+    }
+
+    /// How long a [buffered](crate::Durability::Buffered) append may stay without a sync. Default 100 ms.
+    pub fn buffered_sync_after(mut self, after: Duration) -> Self {
+        self.buffered_sync_after = after;
+        self
+    }
+
+    /// Whether a missing log is created. Default true.
+    pub fn create(mut self, create: bool) -> Self {
+        self.create = create;
+        self
+    }
+
+    /// The disk. Default the real one.
+    pub fn disk(mut self, disk: impl Disk + 'static) -> Self {
+        self.disk = Arc::new(disk);
+        self
+    }
+
+    /// The clock. Default the system's.
+    pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// The source of randomness. Default the system's.
+    pub fn random(mut self, random: impl Random + 'static) -> Self {
+        self.random = Arc::new(random);
+        self
+    }
+
+    /// Opens the log in `dir` for writing, and creates it when it is missing.
+    ///
+    /// # Errors
+    /// [`Error::Locked`], [`Error::NotALog`], [`Error::UnsupportedFormat`], [`Error::Corrupt`],
+    /// [`Error::InvalidOption`], [`Error::Full`], [`Error::Io`].
+    pub fn open(self, dir: impl AsRef<Path>) -> Result<Log, Error> {
+        self.check()?;
+        Log::open_with(dir.as_ref(), self)
+    }
+
+    /// Opens the log in `dir` for reading: no lock is taken and nothing is written.
+    ///
+    /// It shows what was durable when it was opened, also while another process writes. A damaged log
+    /// opens too; reading what is damaged answers [`Error::Corrupt`].
+    pub fn open_read_only(self, dir: impl AsRef<Path>) -> Result<Log, Error> {
+        self.check()?;
+        Log::open_read_only_with(dir.as_ref(), self)
+    }
+
+    /// A log in memory, gone when it is dropped. For tests.
+    pub fn open_in_memory(self) -> Result<Log, Error> {
+        self.disk(MemoryDisk::default()).background(false).open("/memory")
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        let in_range = |option, found, min, max| match (min..=max).contains(&found) {
+            true => Ok(()),
+            false => Err(Error::InvalidOption { option, found, min, max }),
+        };
+        in_range("segment_len", self.segment_len, SEGMENT_LEN_MIN, SEGMENT_LEN_MAX)?;
+        in_range("batch_len_max", self.batch_len_max as u64, 4096, FRAME_LEN_MAX as u64)?;
+        in_range("payload_len_max", self.payload_len_max as u64, 0, FRAME_LEN_MAX as u64)
+    }
+
+    /// Greatest batch that a segment of this log takes.
+    pub(crate) fn frame_len_max(&self) -> usize {
+        self.batch_len_max.min((self.segment_len / 4) as usize)
+    }
+}

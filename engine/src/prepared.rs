@@ -1,0 +1,124 @@
+//! A batch as the caller's thread hands it to the leader: encoded, checksummed, its keys hashed.
+//!
+//! All work that grows with the size of the events is done here, outside any lock; what is left for the
+//! leader is to place each record: some 50 bytes of checksum and a copy.
+
+use annals_index::{IdHash, KeyHash};
+use annals_segments::format::frame::FRAME_HEADER_LEN;
+use annals_segments::format::record::{self, IdKind, RecordBody};
+use annals_segments::{Clock, Random};
+use uuid::Uuid;
+
+use crate::aggregate_id::AggregateId;
+use crate::batch::{Batch, Durability, Expected, Version};
+use crate::error::{Error, Limit};
+use crate::options::LogOptions;
+use crate::segment::LogIdentity;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct PreparedBatch {
+    /// The records one behind the other, padded; the leader's part is zero.
+    pub(crate) encoded: Vec<u8>,
+    pub(crate) records: Vec<PreparedRecord>,
+    /// The keys of all records, one behind the other.
+    pub(crate) keys: Vec<KeyHash>,
+    /// Different topics, in order of first use.
+    pub(crate) topics: Vec<Box<str>>,
+    pub(crate) expected: Vec<(AggregateId, Expected)>,
+    pub(crate) tracking: Option<(Box<str>, u64)>,
+    pub(crate) durability: Durability,
+}
+
+/// One record of a prepared batch.
+#[derive(Debug)]
+pub(crate) struct PreparedRecord {
+    /// Padded length.
+    pub(crate) len: usize,
+    pub(crate) body_crc: u32,
+    /// Index in `PreparedBatch::topics`.
+    pub(crate) topic: usize,
+    pub(crate) aggregate: Option<AggregateId>,
+    pub(crate) version: Version,
+    pub(crate) event_id: [u8; 16],
+    pub(crate) id_hash: IdHash,
+    /// How many of `PreparedBatch::keys` are this record's.
+    pub(crate) key_count: usize,
+}
+
+impl PreparedBatch {
+    /// Checks the limits and does everything that needs no place in the log.
+    pub(crate) fn new(batch: Batch, log: &LogIdentity, options: &LogOptions) -> Result<Self, Error> {
+        batch.check(options.payload_len_max)?;
+        let Batch { events, expected, tracking, durability } = batch;
+        let mut prepared = Self {
+            encoded: Vec::new(),
+            records: Vec::with_capacity(events.len()),
+            keys: Vec::with_capacity(events.len() * 3),
+            topics: Vec::new(),
+            expected,
+            tracking,
+            durability,
+        };
+        for event in events {
+            let event_id = event.event_id.unwrap_or_else(|| new_event_id(&*options.clock, &*options.random));
+            let id_bytes = event.aggregate.as_ref().map_or(&[][..], AggregateId::as_bytes);
+            let id_kind = event.aggregate.as_ref().map_or(IdKind::Absent, AggregateId::kind);
+            let body = RecordBody {
+                id_kind,
+                id: id_bytes,
+                event_id: *event_id.as_bytes(),
+                encoding: event.encoding,
+                digest: event.digest,
+                tags: &event.tags,
+                metadata: &event.metadata,
+                payload: &event.payload,
+            };
+            let batch_len = FRAME_HEADER_LEN + prepared.encoded.len() + body.record_len();
+            Limit::Batch.check(batch_len, 0, options.frame_len_max())?;
+            let start = prepared.encoded.len();
+            body.encode(&mut prepared.encoded);
+            let keys_before = prepared.keys.len();
+            prepared.keys.extend(log.aggregate(id_kind, id_bytes));
+            prepared.keys.push(log.topic(&event.topic));
+            prepared.keys.extend(event.tags.iter().map(|tag| log.tag(tag)));
+            prepared.records.push(PreparedRecord {
+                len: prepared.encoded.len() - start,
+                body_crc: record::body_crc(&prepared.encoded[start..]),
+                topic: prepared.topic_index(event.topic),
+                aggregate: event.aggregate,
+                version: event.version,
+                event_id: *event_id.as_bytes(),
+                id_hash: log.id_hash(event_id.as_bytes()),
+                key_count: prepared.keys.len() - keys_before,
+            });
+        }
+        Ok(prepared)
+    }
+
+    fn topic_index(&mut self, topic: Box<str>) -> usize {
+        // Batches use few topics: a search from the newest beats a map.
+        match self.topics.iter().rposition(|other| *other == topic) {
+            Some(index) => index,
+            None => {
+                self.topics.push(topic);
+                self.topics.len() - 1
+            }
+        }
+    }
+
+    /// Bytes of the frame at most, when every topic has to be defined in it.
+    pub(crate) fn frame_len_max(&self) -> usize {
+        const ENTRY: usize = 16;
+        let topics: usize = self.topics.iter().map(|topic| ENTRY + topic.len()).sum();
+        let tracking = self.tracking.as_ref().map_or(0, |(name, _)| ENTRY + name.len());
+        FRAME_HEADER_LEN + annals_segments::format::align_up(topics + tracking) + self.encoded.len()
+    }
+}
+
+/// A version 7 UUID: the time in its first six bytes keeps ids of one period in few segments.
+fn new_event_id(clock: &dyn Clock, random: &dyn Random) -> Uuid {
+    let mut bytes = [0; 10];
+    random.fill(&mut bytes);
+    uuid::Builder::from_unix_timestamp_millis(clock.now_us() / 1000, &bytes).into_uuid()
+}

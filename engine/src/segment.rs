@@ -1,0 +1,410 @@
+//! One segment as the engine reads it: file, topics, index, and an event at an ordinal.
+//!
+//! Sealed segments are opened at first use, so that opening a log costs its tail and not its history.
+//! Nothing here writes to a segment; the writer does.
+
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use annals_index::{Identity, IdHash, KeyHash, KeyIndex, KeyKind, SealedIndex, TailIndex};
+use annals_segments::format::frame::{Frame, FrameHeader, PreambleEntry};
+use annals_segments::format::manifest::SealedSegment;
+use annals_segments::format::record::{IdKind, Record};
+use annals_segments::format::segment_header::{SEGMENT_HEADER_LEN, SegmentHeader};
+use annals_segments::format::{FormatError, align_up};
+use annals_segments::{FrozenFile, OpenMode, SegmentFile, find_later_frame, scan_frames};
+use parking_lot::RwLock;
+
+use crate::directory::{Directory, corrupt};
+use crate::error::Error;
+use crate::event::Event;
+use crate::topics::Topics;
+
+/// What every segment of a log shares.
+#[derive(Clone, Debug)]
+pub(crate) struct LogIdentity {
+    pub(crate) id: [u8; 16],
+    /// Seed of the key hashes: from the log's random id, so that nobody can choose colliding keys.
+    pub(crate) seed: u64,
+}
+
+impl LogIdentity {
+    pub(crate) fn new(id: [u8; 16]) -> Self {
+        let (seed, _) = id.split_first_chunk().expect("16 bytes hold 8");
+        Self { id, seed: u64::from_le_bytes(*seed) }
+    }
+
+    pub(crate) fn id_hash(&self, event_id: &[u8; 16]) -> IdHash {
+        IdHash::new(self.seed, event_id)
+    }
+
+    pub(crate) fn tag(&self, tag: &[u8]) -> KeyHash {
+        KeyHash::new(self.seed, KeyKind::Tag, tag)
+    }
+
+    pub(crate) fn topic(&self, topic: &str) -> KeyHash {
+        KeyHash::new(self.seed, KeyKind::Topic, topic.as_bytes())
+    }
+
+    pub(crate) fn aggregate(&self, kind: IdKind, id: &[u8]) -> Option<KeyHash> {
+        let kind = match kind {
+            IdKind::Absent => return None,
+            IdKind::Uuid => KeyKind::AggregateUuid,
+            IdKind::Text => KeyKind::AggregateText,
+        };
+        Some(KeyHash::new(self.seed, kind, id))
+    }
+
+    /// Every key of an event: its aggregate, its topic, its tags.
+    pub(crate) fn keys<'a>(&'a self, record: &Record<'a>, topic: &str) -> impl Iterator<Item = KeyHash> + 'a {
+        let tags = record.tags().map(|tag| self.tag(tag));
+        self.aggregate(record.id_kind(), record.id()).into_iter().chain([self.topic(topic)]).chain(tags)
+    }
+}
+
+/// One segment.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    pub(crate) number: u64,
+    /// Position of its first event.
+    pub(crate) base_position: u64,
+    pub(crate) path: PathBuf,
+    directory: Directory,
+    log: LogIdentity,
+    /// What the manifest says of it, once it is sealed.
+    sealed: OnceLock<SealedSegment>,
+    file: OnceLock<SegmentFile>,
+    salt: u64,
+    topics: Topics,
+    /// Topics of a segment opened lazily are gathered at first use.
+    topics_gathered: OnceLock<()>,
+    index: RwLock<Index>,
+}
+
+/// The index of a segment, in the form it has at the moment.
+enum Index {
+    /// Not looked at yet.
+    Unopened,
+    Tail(TailIndex),
+    Sealed(SealedIndex<FrozenFile>),
+}
+
+impl std::fmt::Debug for Index {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Unopened => "Unopened",
+            Self::Tail(_) => "Tail",
+            Self::Sealed(_) => "Sealed",
+        })
+    }
+}
+
+impl Segment {
+    /// A segment that is being written, or was found without an entry in the manifest.
+    pub(crate) fn tail(
+        directory: &Directory,
+        log: &LogIdentity,
+        header: &SegmentHeader,
+        base_position: u64,
+        file: SegmentFile,
+    ) -> Self {
+        let identity = Identity {
+            log_id: log.id,
+            segment: header.number,
+            salt: header.salt,
+            base_position,
+            event_count: 0,
+        };
+        let segment = Self::new(directory, log, header.number, base_position, header.salt);
+        segment.file.set(file).expect("just made");
+        segment.topics_gathered.set(()).expect("just made");
+        *segment.index.write() = Index::Tail(TailIndex::new(identity));
+        segment
+    }
+
+    /// A sealed segment; nothing is opened yet.
+    pub(crate) fn sealed(directory: &Directory, log: &LogIdentity, entry: SealedSegment) -> Self {
+        let segment = Self::new(directory, log, entry.number, entry.base_position, entry.salt);
+        segment.sealed.set(entry).expect("just made");
+        segment
+    }
+
+    fn new(directory: &Directory, log: &LogIdentity, number: u64, base_position: u64, salt: u64) -> Self {
+        Self {
+            number,
+            base_position,
+            path: directory.segment(number),
+            directory: directory.clone(),
+            log: log.clone(),
+            sealed: OnceLock::new(),
+            file: OnceLock::new(),
+            salt,
+            topics: Topics::default(),
+            topics_gathered: OnceLock::new(),
+            index: RwLock::new(Index::Unopened),
+        }
+    }
+
+    pub(crate) fn salt(&self) -> u64 {
+        self.salt
+    }
+
+    /// What the manifest says, or will say, of it; `None` while it is written.
+    pub(crate) fn sealed_entry(&self) -> Option<&SealedSegment> {
+        self.sealed.get()
+    }
+
+    /// Notes that nothing will be added any more.
+    pub(crate) fn seal(&self, entry: SealedSegment) {
+        self.sealed.set(entry).expect("a segment is sealed once");
+    }
+
+    pub(crate) fn topics(&self) -> &Topics {
+        &self.topics
+    }
+
+    /// The file, opened at first use when the segment is sealed.
+    pub(crate) fn file(&self) -> Result<&SegmentFile, Error> {
+        if let Some(file) = self.file.get() {
+            return Ok(file);
+        }
+        let entry = self.sealed.get().expect("a segment without a file is a sealed one");
+        let opened = SegmentFile::open(&*self.directory.disk, &self.path, OpenMode::Read, entry.end);
+        let file = opened.map_err(|source| match source.kind() {
+            // Both are missing data, not a disk in a bad mood: the manifest vouched for these bytes.
+            std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::NotFound => Error::Corrupt {
+                path: self.path.clone(),
+                offset: 0,
+                first: entry.base_position,
+                last: entry.next_position().saturating_sub(1),
+                source: FormatError::TooShort {
+                    structure: "segment",
+                    found: 0,
+                    expected: entry.end as usize,
+                },
+            },
+            _ => Error::io(&self.path, "open the segment")(source),
+        })?;
+        Ok(self.file.get_or_init(|| file))
+    }
+
+    /// The published bytes.
+    pub(crate) fn bytes(&self) -> Result<&[u8], Error> {
+        self.file().map(SegmentFile::bytes)
+    }
+
+    /// Answers from the index, opening or rebuilding it at first use.
+    pub(crate) fn with_index<R>(&self, ask: impl FnOnce(&dyn KeyIndex) -> R) -> Result<R, Error> {
+        let index = self.index.read();
+        match &*index {
+            Index::Tail(tail) => return Ok(ask(tail)),
+            Index::Sealed(sealed) => return Ok(ask(sealed)),
+            Index::Unopened => drop(index),
+        }
+        let opened = match self.open_index() {
+            Some(sealed) => Index::Sealed(sealed),
+            None => Index::Tail(self.derive_index()?),
+        };
+        let mut index = self.index.write();
+        if matches!(*index, Index::Unopened) {
+            *index = opened;
+        }
+        match &*index {
+            Index::Tail(tail) => Ok(ask(tail)),
+            Index::Sealed(sealed) => Ok(ask(sealed)),
+            Index::Unopened => unreachable!("set just above"),
+        }
+    }
+
+    /// Visits every key of the segment.
+    pub(crate) fn for_each_key(&self, mut visit: impl FnMut(KeyHash)) -> Result<(), Error> {
+        self.with_index(|_| ())?;
+        match &*self.index.read() {
+            Index::Tail(tail) => tail.keys().for_each(&mut visit),
+            Index::Sealed(sealed) => sealed.keys().for_each(&mut visit),
+            Index::Unopened => unreachable!("opened just above"),
+        }
+        Ok(())
+    }
+
+    /// Adds the next event to the index of the segment being written.
+    pub(crate) fn with_tail(&self, add: impl FnOnce(&mut TailIndex)) {
+        match &mut *self.index.write() {
+            Index::Tail(tail) => add(tail),
+            other => unreachable!("events are added to a tail index, not to {other:?}"),
+        }
+    }
+
+    /// The sealed form of the index, when its file is there and sound.
+    pub(crate) fn open_index(&self) -> Option<SealedIndex<FrozenFile>> {
+        let path = self.directory.index(self.number);
+        let file = FrozenFile::open(&*self.directory.disk, &path).ok()?;
+        let opened = SealedIndex::open(file, &self.identity()?);
+        let verified = opened.and_then(|index| index.verify().map(|()| index));
+        verified.inspect_err(|error| tracing::warn!(path = %path.display(), %error, "index not usable")).ok()
+    }
+
+    /// The bytes of the index file, when it has to be derived from memory.
+    pub(crate) fn encode_index(&self, mut previous: impl FnMut(KeyHash) -> Option<u64>) -> Option<Vec<u8>> {
+        match &*self.index.read() {
+            Index::Tail(tail) => Some(tail.encode(&mut previous)),
+            Index::Sealed(_) | Index::Unopened => None,
+        }
+    }
+
+    /// Goes over from the index in memory to the mapped one.
+    pub(crate) fn use_sealed_index(&self, sealed: SealedIndex<FrozenFile>) {
+        *self.index.write() = Index::Sealed(sealed);
+    }
+
+    /// Runs `ask` when the mapped index is in use.
+    pub(crate) fn with_sealed_index<R>(&self, ask: impl FnOnce(&SealedIndex<FrozenFile>) -> R) -> Option<R> {
+        match &*self.index.read() {
+            Index::Sealed(sealed) => Some(ask(sealed)),
+            Index::Tail(_) | Index::Unopened => None,
+        }
+    }
+
+    fn identity(&self) -> Option<Identity> {
+        let entry = self.sealed.get()?;
+        Some(Identity {
+            log_id: self.log.id,
+            segment: self.number,
+            salt: self.salt,
+            base_position: self.base_position,
+            event_count: u32::try_from(entry.event_count).ok()?,
+        })
+    }
+
+    /// Derives the index of a sealed segment from its frames. A damaged event keeps its ordinal, so
+    /// that those behind it keep theirs; it has no keys.
+    pub(crate) fn derive_index(&self) -> Result<TailIndex, Error> {
+        let entry = self.sealed.get().expect("only a sealed segment has an index to derive");
+        let mut tail = TailIndex::new(Identity {
+            log_id: self.log.id,
+            segment: self.number,
+            salt: self.salt,
+            base_position: self.base_position,
+            event_count: 0,
+        });
+        for_each_whole_frame(self.bytes()?, SEGMENT_HEADER_LEN, self.salt, |offset, frame| {
+            pad_index(&mut tail, frame.header.base_position.saturating_sub(self.base_position));
+            index_frame(&mut tail, &self.topics, &self.log, offset, &frame);
+        });
+        pad_index(&mut tail, entry.event_count);
+        self.topics_gathered.get_or_init(|| ());
+        Ok(tail)
+    }
+
+    fn gather_topics(&self) -> Result<(), Error> {
+        if self.topics_gathered.get().is_some() {
+            return Ok(());
+        }
+        for_each_whole_frame(self.bytes()?, SEGMENT_HEADER_LEN, self.salt, |_, frame| {
+            define_topics(&self.topics, &frame);
+        });
+        self.topics_gathered.get_or_init(|| ());
+        Ok(())
+    }
+
+    /// The event at `ordinal`, verified.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] when record or frame header do not verify.
+    pub(crate) fn event(&self, ordinal: u32) -> Result<Event<'_>, Error> {
+        let offset = self.with_index(|index| index.offset(ordinal))?;
+        // Offset 0 lies in the header block: it stands for an event whose frame is damaged.
+        let offset = offset.unwrap_or(0) as usize;
+        self.event_at(offset, ordinal)
+    }
+
+    /// The event whose record starts at `offset`, verified.
+    pub(crate) fn event_at(&self, offset: usize, ordinal: u32) -> Result<Event<'_>, Error> {
+        let position = self.base_position + u64::from(ordinal);
+        let bytes = self.bytes()?;
+        let read = || {
+            let rest = bytes.get(offset..).filter(|_| offset >= SEGMENT_HEADER_LEN);
+            let record = Record::parse(rest.ok_or(LOST)?)?;
+            let start = offset.checked_sub(record.place().distance as usize).ok_or(LOST)?;
+            let header = FrameHeader::decode(bytes.get(start..).ok_or(LOST)?, self.salt)?;
+            record.verify(position, header.time_us, self.salt)?;
+            Ok((record, header.time_us))
+        };
+        let (record, time_us) = read().map_err(|source| self.corrupt(offset, position, source))?;
+        let topic = self.topic(record.place().topic, offset, position)?;
+        Ok(Event { position, time_us, topic, record })
+    }
+
+    /// The name of a topic, as a record of this segment numbers it.
+    pub(crate) fn topic(&self, number: u32, offset: usize, position: u64) -> Result<&str, Error> {
+        self.gather_topics()?;
+        self.topics.name(number).ok_or_else(|| {
+            let source = FormatError::Field {
+                structure: "record",
+                field: "topic",
+                found: u64::from(number),
+                expected: "one that the segment defines",
+            };
+            self.corrupt(offset, position, source)
+        })
+    }
+
+    pub(crate) fn corrupt(&self, offset: usize, position: u64, source: FormatError) -> Error {
+        corrupt(&self.path, offset, position, position, source)
+    }
+}
+
+/// Stands for an event that no frame can be found for.
+const LOST: FormatError =
+    FormatError::TooShort { structure: "frame", found: 0, expected: annals_segments::format::frame::FRAME_HEADER_LEN };
+
+/// Walks the whole frames of a segment, going on behind damage.
+pub(crate) fn for_each_whole_frame<'a>(
+    bytes: &'a [u8],
+    start: usize,
+    salt: u64,
+    mut visit: impl FnMut(usize, Frame<'a>),
+) {
+    let mut start = start;
+    loop {
+        let end = scan_frames(bytes, start, salt, None, &mut visit).end;
+        match find_later_frame(bytes, end + annals_segments::format::ALIGNMENT, salt) {
+            // Not whole: go on behind its header, or the search would find it again.
+            Some(later) => start = later.offset,
+            None => return,
+        }
+    }
+}
+
+/// Defines the topics of a frame.
+pub(crate) fn define_topics(topics: &Topics, frame: &Frame<'_>) {
+    let Ok(entries) = frame.preamble() else { return };
+    for entry in entries.flatten() {
+        if let PreambleEntry::Topic { number, name } = entry {
+            topics.define(number, name);
+        }
+    }
+}
+
+/// Adds the events of a verified frame at `offset` to the index.
+pub(crate) fn index_frame(tail: &mut TailIndex, topics: &Topics, log: &LogIdentity, offset: usize, frame: &Frame<'_>) {
+    define_topics(topics, frame);
+    for (in_frame, record) in frame.records() {
+        let Ok(record) = record else { return };
+        let topic = topics.name(record.place().topic).unwrap_or_default();
+        let event_id = record.event_id();
+        let keys = log.keys(&record, topic);
+        tail.push((offset + in_frame) as u32, frame.header.time_us, event_id, log.id_hash(&event_id), keys);
+    }
+}
+
+/// Keeps the place of events that are lost, up to `len` events in all.
+fn pad_index(tail: &mut TailIndex, len: u64) {
+    while u64::from(tail.len()) < len && u64::from(tail.len()) < EVENTS_MAX {
+        tail.push(0, 0, [0; 16], IdHash::new(0, &[0; 16]), []);
+    }
+}
+
+/// Events that a segment can hold at all: no record is shorter than its header.
+const EVENTS_MAX: u64 = annals_segments::format::SEGMENT_LEN_MAX
+    / align_up(annals_segments::format::record::RECORD_HEADER_LEN) as u64;

@@ -1,0 +1,141 @@
+//! The segments of a log at one moment, and the lookups that go across them.
+//!
+//! A set never changes; rolling, sealing and folding make a new one. Going from a key's newest segment
+//! to the one before follows the links in the sealed indexes, so that reading a key touches the
+//! segments that hold it, and those not yet linked or folded.
+
+use std::sync::Arc;
+
+use annals_index::{Heads, KeyHash, Previous};
+use annals_segments::FrozenFile;
+
+use crate::aggregate_id::AggregateId;
+use crate::error::Error;
+use crate::segment::{LogIdentity, Segment};
+
+/// Segments ascending by number; the last one is being written, unless the log is read-only.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SegmentSet {
+    pub(crate) segments: Vec<Arc<Segment>>,
+    pub(crate) heads: Option<Arc<Heads<FrozenFile>>>,
+}
+
+impl SegmentSet {
+    /// First position of the first segment; 1 when there is none.
+    pub(crate) fn first_position(&self) -> u64 {
+        self.segments.first().map_or(1, |segment| segment.base_position)
+    }
+
+    /// Index in the set of the segment that holds `position`.
+    pub(crate) fn place_of(&self, position: u64) -> Option<usize> {
+        let after = self.segments.partition_point(|segment| segment.base_position <= position);
+        after.checked_sub(1)
+    }
+
+    /// The newest segment below `before` (an index in the set) that may hold `key`.
+    ///
+    /// `from_index`: what the segment just above said of it.
+    fn older(&self, key: KeyHash, before: usize, said: Previous) -> Result<Option<usize>, Error> {
+        match said {
+            Previous::None => return Ok(None),
+            Previous::Segment(number) => return Ok(self.place_of_number(number, before)),
+            Previous::Unknown => {}
+        }
+        for place in (0..before).rev() {
+            let segment = &self.segments[place];
+            if let Some(heads) = self.heads.as_ref().filter(|heads| segment.number <= heads.covers()) {
+                let head = heads.lookup(key);
+                return Ok(head.and_then(|head| self.place_of_number(head.last_segment, place + 1)));
+            }
+            if !segment.with_index(|index| index.postings(key).is_empty())? {
+                return Ok(Some(place));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Index of segment `number`, when it is below `before`. Segments truncated away are in no set.
+    fn place_of_number(&self, number: u64, before: usize) -> Option<usize> {
+        let place = self.segments[..before].binary_search_by_key(&number, |segment| segment.number);
+        place.ok()
+    }
+
+    /// The places of the segments that may hold `key`, newest first.
+    pub(crate) fn holding(&self, key: KeyHash) -> Holding<'_> {
+        Holding { set: self, key, before: self.segments.len(), said: Previous::Unknown }
+    }
+
+    /// The newest segment below `number` that may hold `key`, by number.
+    pub(crate) fn newest_before(&self, key: KeyHash, number: u64) -> Result<Option<u64>, Error> {
+        let before = self.segments.partition_point(|segment| segment.number < number);
+        // The heads may know of a newer segment than `number`: then they do not help, and the links do.
+        let mut holding = Holding { set: self, key, before: self.segments.len(), said: Previous::Unknown };
+        if self.heads.as_ref().is_none_or(|heads| heads.covers() < number) {
+            holding.before = before;
+        }
+        for place in holding {
+            let place = place?;
+            if place < before {
+                return Ok(Some(self.segments[place].number));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Last version of an aggregate among the events up to position `visible`.
+    pub(crate) fn last_version(&self, log: &LogIdentity, id: &AggregateId, visible: u64) -> Result<Option<u64>, Error> {
+        let key = log.aggregate(id.kind(), id.as_bytes()).expect("an id has a key");
+        for place in self.holding(key) {
+            let segment = &self.segments[place?];
+            // Newest first; collisions and events not visible yet are passed over.
+            let mut skipped = 0;
+            while let Some(ordinal) = segment.with_index(|index| {
+                let postings = index.postings(key);
+                postings.len().checked_sub(skipped + 1).and_then(|place| postings.get(place))
+            })? {
+                skipped += 1;
+                if segment.base_position + u64::from(ordinal) > visible {
+                    continue;
+                }
+                let event = segment.event(ordinal)?;
+                if event.is_of(id) {
+                    return Ok(event.version());
+                }
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// See [`SegmentSet::holding`].
+#[derive(Debug)]
+pub(crate) struct Holding<'a> {
+    set: &'a SegmentSet,
+    key: KeyHash,
+    before: usize,
+    said: Previous,
+}
+
+impl Iterator for Holding<'_> {
+    type Item = Result<usize, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let place = match self.set.older(self.key, self.before, self.said) {
+            Ok(place) => place?,
+            Err(error) => {
+                self.said = Previous::None;
+                return Some(Err(error));
+            }
+        };
+        self.before = place;
+        let said = self.set.segments[place].with_index(|index| index.previous_segment(self.key));
+        self.said = match said {
+            Ok(said) => said,
+            Err(error) => {
+                self.said = Previous::None;
+                return Some(Err(error));
+            }
+        };
+        Some(Ok(place))
+    }
+}

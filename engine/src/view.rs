@@ -1,0 +1,487 @@
+//! Reads: what was visible at one moment, by position, by aggregate, by query, by event id.
+//!
+//! A view pins the segments that were there when it was made, so its events stay readable as long as
+//! it lives, whatever is appended, rolled or truncated meanwhile. Everything it shows has been verified
+//! against its checksum on this very read.
+
+use std::ops::{Bound, Range, RangeBounds};
+use std::sync::Arc;
+
+use annals_index::KeyHash;
+use annals_segments::format::FormatError;
+use annals_segments::format::align_up;
+use annals_segments::format::frame::{Frame, FrameKind};
+use annals_segments::format::record::Record;
+use uuid::Uuid;
+
+use crate::aggregate_id::AggregateId;
+use crate::error::Error;
+use crate::event::{Event, RecordedEvent};
+use crate::query::{Direction, Query};
+use crate::segment::{LogIdentity, Segment};
+use crate::segment_set::SegmentSet;
+
+/// The log at one moment.
+#[derive(Clone, Debug)]
+pub struct View {
+    pub(crate) set: Arc<SegmentSet>,
+    pub(crate) log: LogIdentity,
+    pub(crate) visible: u64,
+    pub(crate) durable: u64,
+}
+
+impl View {
+    /// Last position that aggregate reads see; 0 when there are no events.
+    pub fn head(&self) -> u64 {
+        self.visible
+    }
+
+    /// Last position that survives a loss of power; never above [`View::head`].
+    pub fn durable_head(&self) -> u64 {
+        self.durable
+    }
+
+    /// The events in `positions` that match `query`, up to the durable head.
+    ///
+    /// Reading everything walks the segments; a query goes through the indexes and costs its matches.
+    /// Each item is an event or the error that stands in its place; an error does not end the iteration.
+    pub fn read(&self, positions: impl RangeBounds<u64>, query: &Query, direction: Direction) -> EventsIn<'_> {
+        let cursor = Cursor::by_position(self, &positions, query, direction, self.durable);
+        EventsIn { view: self, cursor }
+    }
+
+    /// The events of one aggregate with a version in `versions`, ascending by version when forward.
+    ///
+    /// Sees [buffered](crate::Durability::Buffered) events too. An unknown aggregate has no events.
+    pub fn read_aggregate(&self, id: &AggregateId, versions: impl RangeBounds<u64>, direction: Direction) -> EventsIn<'_> {
+        EventsIn { view: self, cursor: Cursor::by_aggregate(self, id, &versions, direction) }
+    }
+
+    /// The event with this id, the newest when several have it.
+    pub fn get(&self, event_id: Uuid) -> Result<Option<Event<'_>>, Error> {
+        let id_hash = self.log.id_hash(event_id.as_bytes());
+        for segment in self.set.segments.iter().rev() {
+            let candidates: Vec<u32> = segment.with_index(|index| match index.id_times().may_hold(event_id.as_bytes()) {
+                true => index.id_candidates(id_hash).collect(),
+                false => Vec::new(),
+            })?;
+            for ordinal in candidates {
+                if segment.base_position + u64::from(ordinal) > self.visible {
+                    continue;
+                }
+                match segment.event(ordinal) {
+                    Ok(event) if event.event_id() == event_id => return Ok(Some(event)),
+                    Ok(_) => {}
+                    // Damage elsewhere in the bucket says nothing about this id.
+                    Err(error) if error.is_corrupt() => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Last version of an aggregate, `None` when it has no events.
+    pub fn version(&self, id: &AggregateId) -> Result<Option<u64>, Error> {
+        self.set.last_version(&self.log, id, self.visible)
+    }
+
+    /// First position that is there; 1 unless the log was truncated.
+    pub fn first_position(&self) -> u64 {
+        self.set.first_position()
+    }
+
+    /// Ordinals of a segment that lie in `positions`.
+    fn ordinals_in(&self, place: usize, positions: &Range<u64>) -> Range<u32> {
+        let base = self.set.segments[place].base_position;
+        let end = self.set.segments.get(place + 1).map_or(u64::MAX, |next| next.base_position).min(positions.end);
+        let start = positions.start.max(base);
+        let ordinal = |position: u64| u32::try_from(position.saturating_sub(base)).unwrap_or(u32::MAX);
+        ordinal(start)..ordinal(end.max(start))
+    }
+}
+
+/// Iterator over the events of a [`View`], borrowed from it.
+#[derive(Clone, Debug)]
+pub struct EventsIn<'v> {
+    view: &'v View,
+    cursor: Cursor,
+}
+
+impl<'v> Iterator for EventsIn<'v> {
+    type Item = Result<Event<'v>, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.cursor.next(self.view)
+    }
+}
+
+/// Iterator over events that owns its [`View`] and copies each event out.
+#[derive(Clone, Debug)]
+pub struct Events {
+    view: View,
+    cursor: Cursor,
+}
+
+impl Events {
+    pub(crate) fn by_position(view: View, positions: &impl RangeBounds<u64>, query: &Query, direction: Direction) -> Self {
+        let cursor = Cursor::by_position(&view, positions, query, direction, view.durable);
+        Self { view, cursor }
+    }
+
+    pub(crate) fn by_aggregate(view: View, id: &AggregateId, versions: &impl RangeBounds<u64>, direction: Direction) -> Self {
+        let cursor = Cursor::by_aggregate(&view, id, versions, direction);
+        Self { view, cursor }
+    }
+
+    /// The view that is read.
+    pub fn view(&self) -> &View {
+        &self.view
+    }
+}
+
+impl Iterator for Events {
+    type Item = Result<RecordedEvent, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.cursor.next(&self.view).map(|event| event.map(|event| event.to_owned()))
+    }
+}
+
+/// Where a read stands, apart from the view that it reads, so that either may own the other.
+#[derive(Clone, Debug)]
+enum Cursor {
+    Walk(Walk),
+    Query(QueryCursor),
+    Aggregate(AggregateCursor),
+    /// One error, then nothing.
+    Failed(Arc<parking_lot::Mutex<Option<Error>>>),
+}
+
+impl Cursor {
+    fn by_position(view: &View, positions: &impl RangeBounds<u64>, query: &Query, direction: Direction, head: u64) -> Self {
+        let mut positions = to_range(positions);
+        positions.start = positions.start.max(view.set.first_position()).max(1);
+        positions.end = positions.end.min(head.saturating_add(1)).max(positions.start);
+        if query.is_all() {
+            return Self::Walk(Walk { positions, direction, frame: None });
+        }
+        Self::Query(QueryCursor {
+            query: query.clone(),
+            positions,
+            direction,
+            pending: Vec::new(),
+            place: None,
+        })
+    }
+
+    fn by_aggregate(view: &View, id: &AggregateId, versions: &impl RangeBounds<u64>, direction: Direction) -> Self {
+        let key = view.log.aggregate(id.kind(), id.as_bytes()).expect("an id has a key");
+        let places: Result<Vec<usize>, Error> = view.set.holding(key).collect();
+        match places {
+            Err(error) => Self::Failed(Arc::new(parking_lot::Mutex::new(Some(error)))),
+            Ok(mut places) => {
+                // Taken from the end: oldest first when forward.
+                if direction == Direction::Backward {
+                    places.reverse();
+                }
+                let versions = to_range(versions);
+                Self::Aggregate(AggregateCursor { id: id.clone(), key, versions, direction, places, segment: None })
+            }
+        }
+    }
+
+    fn next<'v>(&mut self, view: &'v View) -> Option<Result<Event<'v>, Error>> {
+        match self {
+            Self::Walk(walk) => walk.next(view),
+            Self::Query(query) => query.next(view),
+            Self::Aggregate(aggregate) => aggregate.next(view),
+            Self::Failed(error) => error.lock().take().map(Err),
+        }
+    }
+}
+
+/// Every event, frame after frame.
+#[derive(Clone, Debug)]
+struct Walk {
+    /// What is left.
+    positions: Range<u64>,
+    direction: Direction,
+    /// The frame that holds the next event of a forward walk.
+    frame: Option<WalkFrame>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct WalkFrame {
+    place: usize,
+    /// Offset of the next record, or of the next frame when `left` is 0.
+    offset: usize,
+    /// Records of the frame not shown yet.
+    left: u32,
+    time_us: u64,
+}
+
+impl Walk {
+    fn next<'v>(&mut self, view: &'v View) -> Option<Result<Event<'v>, Error>> {
+        if self.positions.is_empty() {
+            return None;
+        }
+        match self.direction {
+            Direction::Backward => {
+                self.positions.end -= 1;
+                Some(event_at(view, self.positions.end))
+            }
+            Direction::Forward => {
+                let position = self.positions.start;
+                self.positions.start += 1;
+                Some(self.next_in_frame(view, position).unwrap_or_else(|| self.find(view, position)))
+            }
+        }
+    }
+
+    /// The event at `position` when the walk stands before it and the bytes are sound.
+    fn next_in_frame<'v>(&mut self, view: &'v View, position: u64) -> Option<Result<Event<'v>, Error>> {
+        let mut at = self.frame.take()?;
+        let segment: &Segment = &view.set.segments[at.place];
+        let bytes = segment.bytes().ok()?;
+        while at.left == 0 {
+            let frame = Frame::parse(bytes.get(at.offset..)?, segment.salt()).ok()?;
+            if frame.header.kind != Some(FrameKind::Batch) || frame.header.event_count == 0 {
+                at.offset += frame.header.length as usize;
+                continue;
+            }
+            if frame.header.base_position != position {
+                return None;
+            }
+            at.left = frame.header.event_count;
+            at.time_us = frame.header.time_us;
+            at.offset += frame.records_start();
+        }
+        let record = Record::parse(&bytes[at.offset..]).ok()?;
+        record.verify(position, at.time_us, segment.salt()).ok()?;
+        let topic = segment.topic(record.place().topic, at.offset, position).ok()?;
+        at.offset += align_up(record.as_bytes().len());
+        at.left -= 1;
+        self.frame = Some(at);
+        Some(Ok(Event { position, time_us: at.time_us, topic, record }))
+    }
+
+    /// The event at `position` through the index: at the start, at the next segment, and behind damage.
+    fn find<'v>(&mut self, view: &'v View, position: u64) -> Result<Event<'v>, Error> {
+        let event = event_at(view, position)?;
+        let place = view.set.place_of(position).expect("the event has just been found");
+        let segment = &view.set.segments[place];
+        let ordinal = (position - segment.base_position) as u32;
+        let offset = segment.with_index(|index| index.offset(ordinal))?.unwrap_or(0) as usize;
+        let start = offset - event.record.place().distance as usize;
+        let header = Frame::parse(&segment.bytes()?[start..], segment.salt());
+        self.frame = header.ok().map(|frame| WalkFrame {
+            place,
+            offset: offset + align_up(event.record.as_bytes().len()),
+            left: frame.header.event_count.saturating_sub(event.record.place().ordinal + 1),
+            time_us: frame.header.time_us,
+        });
+        Ok(event)
+    }
+}
+
+/// The events that match a query, a segment at a time through the index.
+#[derive(Clone, Debug)]
+struct QueryCursor {
+    query: Query,
+    positions: Range<u64>,
+    direction: Direction,
+    /// Candidates of the segment at `place`, the next one last.
+    pending: Vec<u32>,
+    place: Option<usize>,
+}
+
+impl QueryCursor {
+    fn next<'v>(&mut self, view: &'v View) -> Option<Result<Event<'v>, Error>> {
+        loop {
+            if let (Some(place), Some(ordinal)) = (self.place, self.pending.pop()) {
+                match view.set.segments[place].event(ordinal) {
+                    Ok(event) if self.query.matches(&event) => return Some(Ok(event)),
+                    Ok(_) => {}
+                    Err(error) => return Some(Err(error)),
+                }
+            } else {
+                let place = self.next_place(view)?;
+                self.place = Some(place);
+                if let Err(error) = self.collect(view, place) {
+                    return Some(Err(error));
+                }
+            }
+        }
+    }
+
+    fn next_place(&self, view: &View) -> Option<usize> {
+        if self.positions.is_empty() {
+            return None;
+        }
+        let first = view.set.place_of(self.positions.start)?;
+        let last = view.set.place_of(self.positions.end - 1)?;
+        match (self.place, self.direction) {
+            (None, Direction::Forward) => Some(first),
+            (None, Direction::Backward) => Some(last),
+            (Some(place), Direction::Forward) => (place < last).then_some(place + 1),
+            (Some(place), Direction::Backward) => (place > first).then(|| place - 1),
+        }
+    }
+
+    /// The ordinals of one segment that may match: for each item those that hold all of its tags and one
+    /// of its topics.
+    fn collect(&mut self, view: &View, place: usize) -> Result<(), Error> {
+        let ordinals = view.ordinals_in(place, &self.positions);
+        let segment = &view.set.segments[place];
+        let mut matching: Vec<u32> = Vec::new();
+        for item in self.query.items() {
+            let topics: Vec<KeyHash> = item.topics().iter().map(|topic| view.log.topic(topic)).collect();
+            let tags: Vec<KeyHash> = item.tags().iter().map(|tag| view.log.tag(tag)).collect();
+            segment.with_index(|index| {
+                let postings = |key: &KeyHash| index.postings(*key).range(ordinals.clone());
+                let mut tag_lists: Vec<_> = tags.iter().map(postings).collect();
+                // The rarest tag is walked, the others are asked.
+                tag_lists.sort_unstable_by_key(annals_index::Postings::len);
+                let topic_lists: Vec<_> = topics.iter().map(postings).collect();
+                let holds = |list: &annals_index::Postings<'_>, ordinal| list.get(list.lower_bound(ordinal)) == Some(ordinal);
+                if let Some((rarest, others)) = tag_lists.split_first() {
+                    matching.extend(rarest.iter().filter(|ordinal| {
+                        others.iter().all(|list| holds(list, *ordinal))
+                            && (topics.is_empty() || topic_lists.iter().any(|list| holds(list, *ordinal)))
+                    }));
+                } else {
+                    topic_lists.iter().for_each(|list| matching.extend(list.iter()));
+                }
+            })?;
+        }
+        matching.sort_unstable();
+        matching.dedup();
+        if self.direction == Direction::Forward {
+            matching.reverse();
+        }
+        self.pending = matching;
+        Ok(())
+    }
+}
+
+/// The events of one aggregate, a segment at a time.
+#[derive(Clone, Debug)]
+struct AggregateCursor {
+    id: AggregateId,
+    key: KeyHash,
+    versions: Range<u64>,
+    direction: Direction,
+    /// Segments not read yet, the next one last.
+    places: Vec<usize>,
+    segment: Option<AggregateInSegment>,
+}
+
+#[derive(Clone, Debug)]
+struct AggregateInSegment {
+    place: usize,
+    /// Ordinals of the key, ascending.
+    ordinals: Vec<u32>,
+    /// Those not shown yet.
+    left: Range<usize>,
+}
+
+impl AggregateCursor {
+    fn next<'v>(&mut self, view: &'v View) -> Option<Result<Event<'v>, Error>> {
+        loop {
+            let Some(current) = &mut self.segment else {
+                let place = self.places.pop()?;
+                match self.enter(view, place) {
+                    Ok(entered) => self.segment = Some(entered),
+                    Err(error) => return Some(Err(error)),
+                }
+                continue;
+            };
+            let next = match self.direction {
+                Direction::Forward => current.left.next(),
+                Direction::Backward => current.left.next_back(),
+            };
+            let Some(next) = next else {
+                self.segment = None;
+                continue;
+            };
+            let event = match view.set.segments[current.place].event(current.ordinals[next]) {
+                Ok(event) => event,
+                Err(error) => return Some(Err(error)),
+            };
+            let Some(version) = event.version().filter(|_| event.is_of(&self.id)) else { continue };
+            if self.versions.contains(&version) {
+                return Some(Ok(event));
+            }
+            // Versions ascend with positions: nothing further on can be in range again.
+            let is_past = match self.direction {
+                Direction::Forward => version >= self.versions.end,
+                Direction::Backward => version < self.versions.start,
+            };
+            if is_past {
+                self.places.clear();
+                self.segment = None;
+            }
+        }
+    }
+
+    /// Takes the ordinals of one segment and skips those before the range by bisection.
+    fn enter(&self, view: &View, place: usize) -> Result<AggregateInSegment, Error> {
+        let segment = &view.set.segments[place];
+        let visible = view.ordinals_in(place, &(0..view.visible.saturating_add(1)));
+        let ordinals: Vec<u32> =
+            segment.with_index(|index| index.postings(self.key).range(visible).iter().collect())?;
+        let mut left = 0..ordinals.len();
+        // A collision or damage has no version to compare: it is kept, and the walk passes over it.
+        let version = |ordinal: &u32| {
+            let event = segment.event(*ordinal).ok()?;
+            event.version().filter(|_| event.is_of(&self.id))
+        };
+        if self.direction == Direction::Forward && self.versions.start > 0 {
+            left.start = bisect(&ordinals, |ordinal| version(ordinal).map(|version| version < self.versions.start));
+        }
+        if self.direction == Direction::Backward && self.versions.end < u64::MAX {
+            left.end = bisect_end(&ordinals, |ordinal| version(ordinal).map(|version| version < self.versions.end));
+        }
+        Ok(AggregateInSegment { place, ordinals, left })
+    }
+}
+
+/// Index of the first item that is not before the range, or an earlier one when some item cannot tell.
+fn bisect(items: &[u32], is_before: impl Fn(&u32) -> Option<bool>) -> usize {
+    items.partition_point(|item| is_before(item).unwrap_or(false))
+}
+
+/// Index behind the last item that is in the range, or a later one when some item cannot tell.
+fn bisect_end(items: &[u32], is_before: impl Fn(&u32) -> Option<bool>) -> usize {
+    items.partition_point(|item| is_before(item).unwrap_or(true))
+}
+
+fn event_at(view: &View, position: u64) -> Result<Event<'_>, Error> {
+    let lost = || Error::Corrupt {
+        path: view.set.segments.first().map(|segment| segment.path.clone()).unwrap_or_default(),
+        offset: 0,
+        first: position,
+        last: position,
+        source: FormatError::Unwritten,
+    };
+    let place = view.set.place_of(position).ok_or_else(lost)?;
+    let segment = &view.set.segments[place];
+    let ordinal = u32::try_from(position - segment.base_position).map_err(|_| lost())?;
+    segment.event(ordinal)
+}
+
+/// Half-open; an end that reaches the greatest number is the greatest number.
+fn to_range(bounds: &impl RangeBounds<u64>) -> Range<u64> {
+    let start = match bounds.start_bound() {
+        Bound::Included(start) => *start,
+        Bound::Excluded(start) => start.saturating_add(1),
+        Bound::Unbounded => 0,
+    };
+    let end = match bounds.end_bound() {
+        Bound::Included(end) => end.saturating_add(1),
+        Bound::Excluded(end) => *end,
+        Bound::Unbounded => u64::MAX,
+    };
+    start..end
+}

@@ -1,0 +1,463 @@
+//! The writing end of the log: places batches, writes groups, rolls segments.
+//!
+//! Only the leader of the moment has it, under a lock. Invariants:
+//! - nothing is written to a segment before all of the one before is synced;
+//! - a group never spans two segments;
+//! - readers see an event only after its frame was written, and one appended with
+//!   [`Durability::Sync`] only after it was synced;
+//! - after any failed write or sync nothing is written any more: the log is poisoned.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::sync::Arc;
+
+use annals_segments::DiskFile;
+use annals_segments::format::frame::{FRAME_HEADER_LEN, FrameFields, FrameKind, FrameWriter, Preamble};
+use annals_segments::format::manifest::SealedSegment;
+use annals_segments::format::record::{RecordPlace, place_record};
+use annals_segments::format::segment_header::SEGMENT_HEADER_LEN;
+use annals_segments::format::watermark::Watermark;
+
+use crate::aggregate_id::AggregateId;
+use crate::batch::{Durability, Expected, Version};
+use crate::commit::{Outcome, Submission};
+use crate::error::{Error, ExpectedVersion, Limit};
+use crate::housekeeping::{Job, PreparedSegment};
+use crate::log::{Appended, Inner};
+use crate::prepared::PreparedBatch;
+use crate::segment::Segment;
+
+/// State of the writing end.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    /// The segment being written.
+    pub(crate) segment: Arc<Segment>,
+    /// Offset behind the last frame written to it.
+    pub(crate) end: usize,
+    /// Position of the next event.
+    pub(crate) next_position: u64,
+    /// Time of the last frame.
+    pub(crate) last_time_us: u64,
+    /// Time of the segment's first batch; 0 before it.
+    pub(crate) first_time_us: u64,
+    /// Numbers of the segment's topics.
+    pub(crate) topics: HashMap<Box<str>, u32>,
+    /// Bytes of a dictionary frame's topic entries.
+    pub(crate) topics_len: usize,
+    /// All tracking positions, those of the group being built included.
+    pub(crate) tracking: BTreeMap<Box<str>, u64>,
+    /// Bytes written since the dictionary was last repeated.
+    pub(crate) since_dictionary: usize,
+    /// Bytes written since the last sync.
+    pub(crate) unsynced: usize,
+    pub(crate) watermark: Arc<dyn DiskFile>,
+    pub(crate) watermark_generation: u64,
+}
+
+/// Batches placed but not written yet.
+#[derive(Debug, Default)]
+struct Group {
+    buffer: Vec<u8>,
+    placed: Vec<Placed>,
+    outcomes: Vec<(Arc<Submission>, Outcome)>,
+    /// Last versions that the group has given.
+    versions: HashMap<AggregateId, u64>,
+    tracking: Vec<(Box<str>, u64)>,
+    wants_sync: bool,
+}
+
+/// A batch that lies in the group's buffer.
+#[derive(Debug)]
+struct Placed {
+    batch: PreparedBatch,
+    /// Offset of its first record in the segment.
+    records_offset: usize,
+    time_us: u64,
+}
+
+impl Writer {
+    /// Commits the submissions in order and leaves each its outcome.
+    pub(crate) fn commit(&mut self, inner: &Inner, submissions: &[Arc<Submission>]) {
+        let time_us = self.last_time_us.max(inner.options.clock.now_us());
+        let mut group = Group::default();
+        for submission in submissions {
+            if let Some(error) = inner.refusal() {
+                submission.complete(Err(error));
+                continue;
+            }
+            let batch = submission.take_batch();
+            if !self.has_room(&group, batch.frame_len_max()) {
+                self.flush(inner, &mut group);
+                let rolled = match inner.refusal() {
+                    Some(error) => Err(error),
+                    None => self.roll(inner),
+                };
+                let rolled = rolled.and_then(|()| match self.has_room(&group, batch.frame_len_max()) {
+                    true => Ok(()),
+                    false => Err(Error::Limit {
+                        limit: Limit::Batch,
+                        found: batch.frame_len_max(),
+                        min: 0,
+                        max: self.room(&group),
+                    }),
+                });
+                if let Err(error) = rolled {
+                    submission.complete(Err(error));
+                    continue;
+                }
+            }
+            // A rejection too rests on what was found: it is told only once that is durable.
+            group.wants_sync |= batch.durability == Durability::Sync;
+            let outcome = self.place(inner, &mut group, batch, time_us);
+            group.outcomes.push((submission.clone(), outcome));
+        }
+        self.flush(inner, &mut group);
+    }
+
+    /// Bytes left for frames of events, room for closing the segment set aside.
+    fn room(&self, group: &Group) -> usize {
+        let capacity = self.segment.file().map_or(0, |file| file.mapped_len());
+        capacity.saturating_sub(self.end + group.buffer.len() + self.closing_len())
+    }
+
+    fn has_room(&self, group: &Group, len: usize) -> bool {
+        let capacity = self.segment.file().map_or(0, |file| file.mapped_len());
+        // A dictionary that fills a good part of the segment starts anew in the next one.
+        self.topics_len <= capacity / 8 && len + self.closing_len() <= self.room(group)
+    }
+
+    /// Bytes that closing the segment takes at most: a dictionary and a footer, or a close frame.
+    fn closing_len(&self) -> usize {
+        4 * FRAME_HEADER_LEN + self.topics_len + self.tracking_len()
+    }
+
+    fn tracking_len(&self) -> usize {
+        self.tracking.keys().map(|name| ENTRY_LEN_MAX + name.len()).sum()
+    }
+
+    /// Checks a batch against the log and the group so far and encodes its frame into the group.
+    fn place(&mut self, inner: &Inner, group: &mut Group, batch: PreparedBatch, time_us: u64) -> Outcome {
+        let versions = self.versions(inner, group, &batch)?;
+        self.check_tracking(inner, &batch)?;
+        self.repeat_dictionary_when_due(inner, group, time_us);
+
+        let mut preamble = Preamble::default();
+        let topic_numbers: Vec<u32> = batch.topics.iter().map(|topic| self.topic_number(topic, &mut preamble)).collect();
+        if let Some((name, position)) = &batch.tracking {
+            preamble.advance_tracking(name, *position);
+            self.tracking.insert(name.clone(), *position);
+            group.tracking.push((name.clone(), *position));
+        }
+        let base_position = self.next_position;
+        let salt = self.segment.salt();
+        let frame = FrameWriter::new(FrameKind::Batch, &preamble, &mut group.buffer);
+        let frame_start = frame.start();
+        let mut start = group.buffer.len();
+        let records_offset = self.end + start;
+        group.buffer.extend_from_slice(&batch.encoded);
+        for (ordinal, record) in batch.records.iter().enumerate() {
+            let place = RecordPlace {
+                version: versions[ordinal],
+                topic: topic_numbers[record.topic],
+                distance: (start - frame_start) as u32,
+                ordinal: ordinal as u32,
+            };
+            let position = base_position + ordinal as u64;
+            let bytes = &mut group.buffer[start..start + record.len];
+            place_record(bytes, place, record.body_crc, position, time_us, salt);
+            start += record.len;
+        }
+        let event_count = batch.records.len() as u32;
+        let durable_upto = inner.durable_head();
+        frame.finish(&mut group.buffer, FrameFields { event_count, base_position, durable_upto, time_us }, salt);
+
+        self.next_position += u64::from(event_count);
+        self.last_time_us = time_us;
+        if self.first_time_us == 0 && event_count > 0 {
+            self.first_time_us = time_us;
+        }
+        for (record, version) in batch.records.iter().zip(versions) {
+            if let Some(id) = &record.aggregate {
+                group.versions.insert(id.clone(), version);
+            }
+        }
+        group.placed.push(Placed { batch, records_offset, time_us });
+        Ok(Appended { first: base_position, last: self.next_position - 1 })
+    }
+
+    /// The version of each event, 0 where it has none, or the conflict.
+    fn versions(&self, inner: &Inner, group: &Group, batch: &PreparedBatch) -> Result<Vec<u64>, Error> {
+        let mut own: HashMap<&AggregateId, Option<u64>> = HashMap::new();
+        let last = |id: &AggregateId| match group.versions.get(id) {
+            Some(version) => Ok(Some(*version)),
+            None => inner.set().last_version(&inner.log, id, u64::MAX),
+        };
+        for (id, expected) in &batch.expected {
+            let found = last(id)?;
+            let holds = match expected {
+                Expected::Any => true,
+                Expected::NoEvents => found.is_none(),
+                Expected::Exactly(version) => found == Some(*version),
+            };
+            if let Some(expected) = ExpectedVersion::of(*expected).filter(|_| !holds) {
+                return Err(Error::VersionConflict { aggregate: id.clone(), expected, found });
+            }
+            own.insert(id, found);
+        }
+        let mut versions = Vec::with_capacity(batch.records.len());
+        for record in &batch.records {
+            let Some(id) = &record.aggregate else {
+                versions.push(0);
+                continue;
+            };
+            let found = match own.get(id) {
+                Some(found) => *found,
+                None => last(id)?,
+            };
+            let version = match record.version {
+                Version::Next => found.map_or(1, |last| last.saturating_add(1)),
+                Version::Given(version) => version,
+            };
+            if found.is_some_and(|last| version <= last) {
+                let expected = ExpectedVersion::Below(version);
+                return Err(Error::VersionConflict { aggregate: id.clone(), expected, found });
+            }
+            own.insert(id, Some(version));
+            versions.push(version);
+        }
+        Ok(versions)
+    }
+
+    fn check_tracking(&self, inner: &Inner, batch: &PreparedBatch) -> Result<(), Error> {
+        let Some((name, given)) = &batch.tracking else { return Ok(()) };
+        match self.tracking.get(name) {
+            Some(found) if given <= found => {
+                Err(Error::TrackingConflict { name: name.to_string(), given: *given, found: *found })
+            }
+            Some(_) => Ok(()),
+            // The whole table is repeated in every segment.
+            None => {
+                let len = self.tracking_len() + ENTRY_LEN_MAX + name.len();
+                Limit::TrackingTable.check(len, 0, (inner.options.segment_len / 8) as usize)
+            }
+        }
+    }
+
+    fn topic_number(&mut self, topic: &str, preamble: &mut Preamble) -> u32 {
+        if let Some(number) = self.topics.get(topic) {
+            return *number;
+        }
+        let number = self.topics.len() as u32;
+        preamble.define_topic(number, topic);
+        self.topics_len += ENTRY_LEN_MAX + topic.len();
+        self.topics.insert(topic.into(), number);
+        number
+    }
+
+    fn repeat_dictionary_when_due(&mut self, inner: &Inner, group: &mut Group, time_us: u64) {
+        if self.since_dictionary + group.buffer.len() >= DICTIONARY_INTERVAL {
+            self.encode_closing(inner, &[FrameKind::Dictionary], time_us, &mut group.buffer);
+            self.since_dictionary = 0;
+        }
+    }
+
+    /// Appends frames without events: the dictionary with all topics and tracking positions, empty others.
+    fn encode_closing(&self, inner: &Inner, kinds: &[FrameKind], time_us: u64, buffer: &mut Vec<u8>) {
+        for kind in kinds {
+            let mut preamble = Preamble::default();
+            if *kind == FrameKind::Dictionary {
+                let mut topics: Vec<(&str, u32)> = self.topics.iter().map(|(name, number)| (&**name, *number)).collect();
+                topics.sort_unstable_by_key(|(_, number)| *number);
+                topics.iter().for_each(|(name, number)| preamble.define_topic(*number, name));
+                self.tracking.iter().for_each(|(name, position)| preamble.advance_tracking(name, *position));
+                if preamble.is_empty() {
+                    continue;
+                }
+            }
+            let frame = FrameWriter::new(*kind, &preamble, buffer);
+            let fields = FrameFields {
+                event_count: 0,
+                base_position: self.next_position,
+                durable_upto: inner.durable_head(),
+                time_us,
+            };
+            frame.finish(buffer, fields, self.segment.salt());
+        }
+    }
+
+    /// Writes the group, syncs when one of it wants that, shows it to readers, and tells the outcomes.
+    fn flush(&mut self, inner: &Inner, group: &mut Group) {
+        let Group { buffer, placed, outcomes, tracking, wants_sync, .. } = std::mem::take(group);
+        let written = self.write(inner, &buffer).and_then(|()| match wants_sync && self.unsynced > 0 {
+            true => self.sync(inner),
+            false => Ok(()),
+        });
+        if let Err(error) = written {
+            let reason = inner.poison(&self.segment.path, error);
+            for (submission, _) in outcomes {
+                submission.complete(Err(Error::Indeterminate { reason: reason.clone() }));
+            }
+            return;
+        }
+        if !placed.is_empty() {
+            self.publish(inner, placed, tracking);
+        }
+        if self.unsynced == 0 {
+            inner.set_durable(self.next_position - 1);
+        } else {
+            inner.housekeeper.request(Job::SyncSoon);
+        }
+        for (submission, outcome) in outcomes {
+            submission.complete(outcome);
+        }
+        if self.unsynced >= BUFFERED_LEN_MAX
+            && let Err(error) = self.sync_all(inner)
+        {
+            inner.poison(&self.segment.path, error);
+        }
+        self.ask_for_spare(inner);
+    }
+
+    fn write(&mut self, inner: &Inner, bytes: &[u8]) -> io::Result<()> {
+        debug_assert!(inner.refusal().is_none(), "nothing is written to a log that refuses appends");
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let file = self.segment.file().expect("the segment being written is open");
+        file.write(bytes, self.end)?;
+        self.end += bytes.len();
+        self.unsynced += bytes.len();
+        self.since_dictionary += bytes.len();
+        Ok(())
+    }
+
+    /// Syncs what was written and says so in the watermark. What is durable is shown by the caller.
+    fn sync(&mut self, inner: &Inner) -> io::Result<()> {
+        self.segment.file().expect("the segment being written is open").sync()?;
+        self.unsynced = 0;
+        self.watermark_generation += 1;
+        let watermark = Watermark {
+            log_id: inner.log.id,
+            generation: self.watermark_generation,
+            position: self.next_position - 1,
+            segment: self.segment.number,
+            end: self.end as u64,
+        };
+        self.watermark.write_all_at(&watermark.encode(), watermark.slot_offset())
+    }
+
+    /// Syncs everything that is written, buffered events included.
+    pub(crate) fn sync_all(&mut self, inner: &Inner) -> io::Result<()> {
+        if self.unsynced > 0 {
+            self.sync(inner)?;
+        }
+        inner.set_durable(self.next_position - 1);
+        Ok(())
+    }
+
+    /// Lets readers see what was written.
+    fn publish(&self, inner: &Inner, placed: Vec<Placed>, tracking: Vec<(Box<str>, u64)>) {
+        let file = self.segment.file().expect("the segment being written is open");
+        file.publish(self.end);
+        for (topic, number) in placed.iter().flat_map(|placed| &placed.batch.topics).map(|topic| (topic, self.topics[topic])) {
+            self.segment.topics().define(number, topic);
+        }
+        self.segment.with_tail(|tail| {
+            for Placed { batch, records_offset, time_us } in placed {
+                let mut offset = records_offset;
+                let mut keys = batch.keys.iter().copied();
+                for record in &batch.records {
+                    let keys = keys.by_ref().take(record.key_count);
+                    tail.push(offset as u32, time_us, record.event_id, record.id_hash, keys);
+                    offset += record.len;
+                }
+            }
+        });
+        inner.advance_tracking(tracking);
+        inner.set_visible(self.next_position - 1);
+    }
+
+    /// Seals the segment and goes over to the next one.
+    ///
+    /// # Errors
+    /// [`Error::Full`] and [`Error::Io`] when the next segment cannot be prepared: nothing was written
+    /// then. [`Error::Indeterminate`] when sealing failed; the log is then poisoned.
+    fn roll(&mut self, inner: &Inner) -> Result<(), Error> {
+        let next = inner.housekeeper.take_spare(inner, self.segment.number + 1)?;
+        let sealed = self.seal(inner).and_then(|()| self.enter(inner, next));
+        sealed.map_err(|error| Error::Indeterminate { reason: inner.poison(&self.segment.path, error) })
+    }
+
+    fn seal(&mut self, inner: &Inner) -> io::Result<()> {
+        let mut closing = Vec::new();
+        self.encode_closing(inner, &[FrameKind::Dictionary, FrameKind::Footer], self.last_time_us, &mut closing);
+        self.write(inner, &closing)?;
+        self.sync_all(inner)?;
+        let file = self.segment.file().expect("the segment being written is open");
+        file.publish(self.end);
+        self.segment.seal(self.sealed_entry());
+        Ok(())
+    }
+
+    /// What the manifest is to say of the segment.
+    fn sealed_entry(&self) -> SealedSegment {
+        let event_count = self.next_position - self.segment.base_position;
+        SealedSegment {
+            number: self.segment.number,
+            base_position: self.segment.base_position,
+            event_count,
+            end: self.end as u64,
+            salt: self.segment.salt(),
+            first_time_us: self.first_time_us,
+            last_time_us: if event_count > 0 { self.last_time_us } else { 0 },
+        }
+    }
+
+    /// Makes a prepared segment the one that is written.
+    fn enter(&mut self, inner: &Inner, next: PreparedSegment) -> io::Result<()> {
+        let sealed = self.segment.number;
+        self.segment = Arc::new(next.into_segment(inner, self.next_position));
+        self.end = SEGMENT_HEADER_LEN;
+        self.first_time_us = 0;
+        self.topics.clear();
+        self.topics_len = 0;
+        self.since_dictionary = 0;
+        self.write_first_dictionary(inner)?;
+        inner.update_set(|set| set.segments.push(self.segment.clone()));
+        inner.housekeeper.request(Job::Sealed(sealed));
+        Ok(())
+    }
+
+    /// A segment starts with all tracking positions, so that opening the log reads no older one for them.
+    /// The next group's sync makes them durable.
+    pub(crate) fn write_first_dictionary(&mut self, inner: &Inner) -> io::Result<()> {
+        let mut first = Vec::new();
+        self.encode_closing(inner, &[FrameKind::Dictionary], self.last_time_us, &mut first);
+        self.write(inner, &first)
+    }
+
+    /// Leaves the segment so that the next open goes on in it without a scan for damage.
+    pub(crate) fn close(&mut self, inner: &Inner) -> io::Result<()> {
+        self.sync_all(inner)?;
+        let mut closing = Vec::new();
+        self.encode_closing(inner, &[FrameKind::Close], self.last_time_us, &mut closing);
+        self.write(inner, &closing)?;
+        self.sync(inner)?;
+        self.watermark.sync_data()
+    }
+
+    /// Has the next segment prepared while there is half of this one left.
+    fn ask_for_spare(&self, inner: &Inner) {
+        let capacity = self.segment.file().map_or(0, |file| file.mapped_len());
+        if self.end >= capacity / 2 {
+            inner.housekeeper.request(Job::PrepareSpare(self.segment.number + 1));
+        }
+    }
+}
+
+/// Header and number of an entry in a preamble, rounded up.
+const ENTRY_LEN_MAX: usize = 16;
+/// The dictionary is repeated after this many bytes of frames.
+const DICTIONARY_INTERVAL: usize = 4 << 20;
+/// Buffered events are synced after this many bytes at the latest.
+const BUFFERED_LEN_MAX: usize = 4 << 20;

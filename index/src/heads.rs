@@ -1,0 +1,155 @@
+//! Heads: one table over many sealed segments, from a key to the newest place that holds it.
+//!
+//! A version check or the start of a backward read is one probe here, at ten segments or ten thousand; a
+//! key that is absent is in none of the segments covered. From the head, the entry of each sealed index
+//! names the previous segment, so that reading a key touches exactly the segments that hold it.
+//!
+//! As with a [`SealedIndex`](crate::SealedIndex): [`Heads::open`] checks the header, [`Heads::verify`] the
+//! body, once before first use, and bytes that lie answer "absent" or a wrong candidate.
+
+mod fold;
+
+use std::fmt;
+use std::ops::Range;
+
+pub use fold::fold_heads;
+
+use crate::directory;
+use crate::error::Error;
+use crate::format::{
+    HEAD_ENTRY_SIZE, HEADS_HEADER_SIZE, HeadsHeader, HeadsLayout, check_body, decode_head,
+    entry_key, expect_at_least, expect_at_most,
+};
+use crate::sealed::{check_directory, check_keys_ascend};
+use crate::{HeadsIdentity, KeyHash};
+
+/// The newest event that holds a key, over the segments that a [`Heads`] covers.
+///
+/// To verify, as every answer: two keys of one hash share a head, the newer one's. If the record at
+/// `last_position` does not hold the key, walk the segments back from `last_segment`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Version of that event in its aggregate; 0 for tags and topics, which have none.
+    pub last_version: u64,
+    /// Position of that event, 1-based.
+    pub last_position: u64,
+    /// Number of the segment that holds it.
+    pub last_segment: u64,
+}
+
+/// A table of heads over the bytes of its file.
+pub struct Heads<B> {
+    bytes: B,
+    header: HeadsHeader,
+    layout: HeadsLayout,
+}
+
+impl<B: AsRef<[u8]>> Heads<B> {
+    /// Opens the table in `bytes`, the whole file and nothing else.
+    ///
+    /// Checks the header and the bounds of all sections, but not the body: call
+    /// [`verify`](Self::verify) once before the first lookup counts.
+    ///
+    /// # Errors
+    /// All kinds of [`Error`]; [`Error::WrongIdentity`] for a table of another log or another reach.
+    pub fn open(bytes: B, expected: &HeadsIdentity) -> Result<Self, Error> {
+        let file = bytes.as_ref();
+        let header = HeadsHeader::decode(file)?;
+        let layout = HeadsLayout::of(&header, file.len())?;
+        header.identity.check(expected)?;
+        Ok(Self {
+            bytes,
+            header,
+            layout,
+        })
+    }
+
+    /// Checks the checksum of the body and that its sections agree with each other.
+    ///
+    /// Reads every byte once; allocates less than the file is long.
+    ///
+    /// # Errors
+    /// [`Error::Checksum`] for bytes that changed, [`Error::Malformed`] for a file that was written wrong.
+    pub fn verify(&self) -> Result<(), Error> {
+        check_body(self.bytes.as_ref(), HEADS_HEADER_SIZE, self.header.body_crc)?;
+        let keys = || self.entries().iter().map(entry_key);
+        let starts = directory::starts(self.header.directory_bits, keys().map(KeyHash::to_bits));
+        check_directory(
+            "key directory",
+            self.section(&self.layout.directory),
+            &starts,
+        )?;
+        check_keys_ascend(keys())?;
+        for (_, head) in self.iter() {
+            expect_at_least("segment of a head", head.last_segment, 1_u64)?;
+            expect_at_most("segment of a head", head.last_segment, self.covers())?;
+        }
+        Ok(())
+    }
+
+    /// The newest event that may hold `key`; `None` when no segment covered holds it.
+    #[must_use]
+    pub fn lookup(&self, key: KeyHash) -> Option<Head> {
+        let directory = self.section(&self.layout.directory);
+        let entry = directory::find(directory, self.header.directory_bits, self.entries(), key)?;
+        let head = decode_head(entry);
+        (1..=self.covers())
+            .contains(&head.last_segment)
+            .then_some(head)
+    }
+
+    /// All keys and their heads, ascending by key.
+    pub fn iter(
+        &self,
+    ) -> impl DoubleEndedIterator<Item = (KeyHash, Head)> + ExactSizeIterator + '_ {
+        self.entries()
+            .iter()
+            .map(|entry| (entry_key(entry), decode_head(entry)))
+    }
+
+    /// Number of the last segment folded in, inclusive; 0 when none is.
+    #[must_use]
+    pub fn covers(&self) -> u64 {
+        self.header.identity.covers
+    }
+
+    /// The log and the reach of the table.
+    #[must_use]
+    pub fn identity(&self) -> HeadsIdentity {
+        self.header.identity
+    }
+
+    /// Count of distinct keys.
+    #[must_use]
+    pub fn len(&self) -> u32 {
+        self.header.key_count
+    }
+
+    /// Whether there is no key at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn entries(&self) -> &[[u8; HEAD_ENTRY_SIZE]] {
+        self.section(&self.layout.entries)
+    }
+
+    fn section<const N: usize>(&self, range: &Range<usize>) -> &[[u8; N]] {
+        // `get`, although `open` checked the bounds: nothing obliges `B` to return the same slice again.
+        self.bytes
+            .as_ref()
+            .get(range.clone())
+            .unwrap_or_default()
+            .as_chunks()
+            .0
+    }
+}
+
+impl<B> fmt::Debug for Heads<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Heads")
+            .field("header", &self.header)
+            .finish_non_exhaustive()
+    }
+}

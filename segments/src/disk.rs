@@ -1,0 +1,198 @@
+//! The disk as the engine sees it: the only door to files, their order and their faults.
+//!
+//! Everything that touches a file system goes through [`Disk`] and [`DiskFile`], so that a run over
+//! [`MemoryDisk`] (or a disk that injects faults) is a pure function of its inputs. The traits offer
+//! what the log needs and promise what POSIX promises, no more:
+//!
+//! - a write is durable only after [`DiskFile::sync_data`] on the same file returned `Ok`;
+//! - a name (created, renamed, removed) is durable only after [`Disk::sync_dir`] of its directory;
+//! - nothing is ordered between two syncs, and a failed sync proves nothing about any byte.
+//!
+//! There is no buffering here, no retry of a failed sync, and no knowledge of what the bytes mean.
+
+use std::fmt::Debug;
+use std::io;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+mod memory;
+mod real;
+mod region;
+
+pub use memory::MemoryDisk;
+pub use real::RealDisk;
+
+/// How [`Disk::open`] opens a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenMode {
+    /// An existing file, for reading only.
+    Read,
+    /// An existing file, for reading and writing.
+    ReadWrite,
+    /// A new, empty file, for reading and writing; fails with `AlreadyExists` when the name is taken.
+    CreateNew,
+}
+
+/// One name in a directory, as [`Disk::list`] returns it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DirEntry {
+    /// File name without its directory. Names that are not UTF-8 are listed lossily: no file of ours has one.
+    pub name: String,
+    /// Length in bytes; 0 for a directory.
+    pub len: u64,
+    /// Whether the entry is a directory.
+    pub is_dir: bool,
+}
+
+/// A file system, or a stand-in for one.
+pub trait Disk: Debug + Send + Sync {
+    /// Opens one file. The parent directory must exist.
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>>;
+
+    /// Creates a directory and its missing parents, and syncs the parent of each one created.
+    /// An existing directory is fine; an existing file of that name is `AlreadyExists` or `NotADirectory`.
+    fn create_dir(&self, path: &Path) -> io::Result<()>;
+
+    /// Makes the names in a directory durable.
+    fn sync_dir(&self, path: &Path) -> io::Result<()>;
+
+    /// Renames a file, replacing what `to` named. Both lie in one directory.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Removes a file.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// The entries of a directory, sorted by name.
+    fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>>;
+
+    /// Takes an exclusive advisory lock on a file, creating the file when missing, without waiting.
+    ///
+    /// `Ok(None)` when another holder (another process, or another lock in this one) has it.
+    /// The lock ends when the returned guard is dropped or the process dies.
+    fn try_lock(&self, path: &Path) -> io::Result<Option<Box<dyn DiskLock>>>;
+}
+
+/// An open file: positioned reads and writes, no cursor.
+pub trait DiskFile: Debug + Send + Sync {
+    /// Reads up to `buffer.len()` bytes at `offset`; returns how many, 0 at or past the end.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// Writes up to `bytes.len()` bytes at `offset`, growing the file when needed; returns how many.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize>;
+
+    /// Makes all bytes written so far through this file, and its length, durable (`fdatasync`).
+    ///
+    /// After an error nothing is known about any byte written since the last success, and calling
+    /// again may answer `Ok` without having written them: treat the file as lost for writing.
+    /// Source: Rebello et al., "Can Applications Recover from fsync Failures?", ATC 2020.
+    fn sync_data(&self) -> io::Result<()>;
+
+    /// Fills the file with real zeros up to `len` bytes, so that later overwrites neither allocate
+    /// blocks nor fail for want of room. Never shortens. Not durable before [`DiskFile::sync_data`].
+    fn allocate(&self, len: u64) -> io::Result<()>;
+
+    /// Cuts or extends the file to `len` bytes.
+    fn set_len(&self, len: u64) -> io::Result<()>;
+
+    /// The current length in bytes.
+    fn len(&self) -> io::Result<u64>;
+
+    /// Whether the file is empty.
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+
+    /// Maps the first `len` bytes for reading. `len` may not exceed the current length.
+    ///
+    /// The mapping sees later writes through this file below `len`; it stays valid when the file is
+    /// renamed or removed.
+    fn map(&self, len: usize) -> io::Result<Arc<dyn Mapping>>;
+
+    /// Reads exactly `buffer.len()` bytes at `offset`, going on after short and interrupted reads.
+    ///
+    /// # Errors
+    /// `UnexpectedEof` when the file ends first.
+    fn read_exact_at(&self, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {
+        while !buffer.is_empty() {
+            match self.read_at(buffer, offset) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(read) => {
+                    buffer = &mut buffer[read..];
+                    offset += read as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes all of `bytes` at `offset`, going on after short and interrupted writes.
+    ///
+    /// # Errors
+    /// `WriteZero` when the disk takes no more bytes. How much was written is then unknown.
+    fn write_all_at(&self, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match self.write_at(bytes, offset) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    bytes = &bytes[written..];
+                    offset += written as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// The whole file, when it is no longer than `len_max` bytes.
+    ///
+    /// # Errors
+    /// `FileTooLarge` for a longer file, checked before anything is allocated.
+    fn read_all(&self, len_max: u64) -> io::Result<Vec<u8>> {
+        let len = self.len()?;
+        if len > len_max {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        let mut bytes = vec![0; usize::try_from(len).map_err(|_| io::ErrorKind::FileTooLarge)?];
+        self.read_exact_at(&mut bytes, 0)?;
+        Ok(bytes)
+    }
+}
+
+/// A read-only view of the first bytes of a file.
+pub trait Mapping: Debug + Send + Sync {
+    /// The mapped length in bytes.
+    fn len(&self) -> usize;
+
+    /// Whether nothing is mapped.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The bytes of `range`.
+    ///
+    /// # Safety
+    /// While the returned slice lives:
+    /// - no one writes to these bytes of the file, through this process or another;
+    /// - no one cuts the file below `range.end`.
+    ///
+    /// [`SegmentFile`](crate::SegmentFile) and files that are never written again after they were
+    /// synced under their final name meet both.
+    ///
+    /// # Panics
+    /// When `range` reaches past [`Mapping::len`].
+    #[allow(unsafe_code, reason = "the contract is the caller's: only it knows who writes the file")]
+    unsafe fn bytes(&self, range: Range<usize>) -> &[u8];
+}
+
+/// Holds a lock taken by [`Disk::try_lock`] until dropped.
+pub trait DiskLock: Debug + Send + Sync {
+    /// Replaces the content of the lock file: a message for whoever finds it locked, nothing else.
+    fn set_message(&self, message: &str) -> io::Result<()>;
+}
+
+#[cfg(test)]
+mod tests;

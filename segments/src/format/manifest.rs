@@ -1,0 +1,248 @@
+//! The manifest: what the log is made of, in two files of which the older is overwritten and synced.
+//!
+//! It lies off the commit path: segments describe themselves, and a manifest that is behind is
+//! caught up by reading them. It is authoritative for three things only: the end of a sealed segment,
+//! the first retained position, and the identity of the log.
+
+use super::{
+    FORMAT_VERSION, FormatError, array_at, check_crc, check_len, check_magic, check_version, put,
+    u16_at, u32_at, u64_at,
+};
+
+/// First bytes of every manifest.
+pub const MAGIC: [u8; 8] = *b"ANNALMAN";
+
+const MAGIC_OFFSET: usize = 0;
+const VERSION_OFFSET: usize = MAGIC_OFFSET + size_of_val(&MAGIC);
+const RESERVED_OFFSET: usize = VERSION_OFFSET + size_of::<u16>();
+const INCOMPATIBLE_OFFSET: usize = RESERVED_OFFSET + 6;
+const COMPATIBLE_OFFSET: usize = INCOMPATIBLE_OFFSET + size_of::<u32>();
+const LOG_ID_OFFSET: usize = COMPATIBLE_OFFSET + size_of::<u32>();
+const GENERATION_OFFSET: usize = LOG_ID_OFFSET + 16;
+const FIRST_RETAINED_OFFSET: usize = GENERATION_OFFSET + size_of::<u64>();
+const DURABLE_OFFSET: usize = FIRST_RETAINED_OFFSET + size_of::<u64>();
+const HEADS_OFFSET: usize = DURABLE_OFFSET + size_of::<u64>();
+const SEGMENT_COUNT_OFFSET: usize = HEADS_OFFSET + size_of::<u64>();
+const CRC_OFFSET: usize = SEGMENT_COUNT_OFFSET + size_of::<u32>();
+/// Bytes before the first segment entry.
+pub const MANIFEST_HEADER_LEN: usize = CRC_OFFSET + size_of::<u32>();
+
+const ENTRY_NUMBER_OFFSET: usize = 0;
+const ENTRY_BASE_OFFSET: usize = ENTRY_NUMBER_OFFSET + size_of::<u64>();
+const ENTRY_EVENTS_OFFSET: usize = ENTRY_BASE_OFFSET + size_of::<u64>();
+const ENTRY_END_OFFSET: usize = ENTRY_EVENTS_OFFSET + size_of::<u64>();
+const ENTRY_SALT_OFFSET: usize = ENTRY_END_OFFSET + size_of::<u64>();
+const ENTRY_FIRST_TIME_OFFSET: usize = ENTRY_SALT_OFFSET + size_of::<u64>();
+const ENTRY_LAST_TIME_OFFSET: usize = ENTRY_FIRST_TIME_OFFSET + size_of::<u64>();
+/// Bytes of one segment entry.
+pub const MANIFEST_ENTRY_LEN: usize = ENTRY_LAST_TIME_OFFSET + size_of::<u64>();
+
+/// Sealed segments in one manifest: at most this. At 64 MiB a segment, 64 TiB.
+pub const SEGMENT_COUNT_MAX: usize = 1 << 20;
+/// Bytes of a manifest file: at most this.
+pub const MANIFEST_LEN_MAX: u64 =
+    (MANIFEST_HEADER_LEN + SEGMENT_COUNT_MAX * MANIFEST_ENTRY_LEN) as u64;
+
+/// What the manifest says of one sealed segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SealedSegment {
+    /// Number, from 1.
+    pub number: u64,
+    /// Position of its first event, or the position the next event would have had when it holds none.
+    pub base_position: u64,
+    /// Events in it.
+    pub event_count: u64,
+    /// Offset behind its last frame: what lies behind is not part of the log.
+    pub end: u64,
+    /// Salt of its header.
+    pub salt: u64,
+    /// Time of its first frame of events, microseconds since the epoch; 0 without events.
+    pub first_time_us: u64,
+    /// Time of its last frame of events; 0 without events.
+    pub last_time_us: u64,
+}
+
+impl SealedSegment {
+    /// The position behind its last event.
+    pub fn next_position(&self) -> u64 {
+        self.base_position + self.event_count
+    }
+}
+
+/// The fields of a manifest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Manifest {
+    /// Random identity of the log, in every file of it.
+    pub log_id: [u8; 16],
+    /// Counts writings; the higher of the two files counts.
+    pub generation: u64,
+    /// First position that has not been truncated away; 1 in a log that never was.
+    pub first_retained_position: u64,
+    /// Every event up to this position was durable when the manifest was written.
+    pub durable_position: u64,
+    /// Last segment folded into the heads table; 0 when there is none.
+    pub heads: u64,
+    /// The sealed segments, ascending and contiguous in number and position.
+    pub segments: Vec<SealedSegment>,
+}
+
+impl Manifest {
+    /// The bytes of a manifest file.
+    pub fn encode(&self) -> Vec<u8> {
+        assert!(
+            self.segments.len() <= SEGMENT_COUNT_MAX,
+            "{} segments",
+            self.segments.len()
+        );
+        let mut bytes = vec![0; MANIFEST_HEADER_LEN + self.segments.len() * MANIFEST_ENTRY_LEN];
+        put(&mut bytes, MAGIC_OFFSET, MAGIC);
+        put(&mut bytes, VERSION_OFFSET, FORMAT_VERSION.to_le_bytes());
+        put(&mut bytes, LOG_ID_OFFSET, self.log_id);
+        put(&mut bytes, GENERATION_OFFSET, self.generation.to_le_bytes());
+        put(
+            &mut bytes,
+            FIRST_RETAINED_OFFSET,
+            self.first_retained_position.to_le_bytes(),
+        );
+        put(
+            &mut bytes,
+            DURABLE_OFFSET,
+            self.durable_position.to_le_bytes(),
+        );
+        put(&mut bytes, HEADS_OFFSET, self.heads.to_le_bytes());
+        put(
+            &mut bytes,
+            SEGMENT_COUNT_OFFSET,
+            (self.segments.len() as u32).to_le_bytes(),
+        );
+        let entries = bytes[MANIFEST_HEADER_LEN..].chunks_exact_mut(MANIFEST_ENTRY_LEN);
+        for (entry, segment) in entries.zip(&self.segments) {
+            put(entry, ENTRY_NUMBER_OFFSET, segment.number.to_le_bytes());
+            put(
+                entry,
+                ENTRY_BASE_OFFSET,
+                segment.base_position.to_le_bytes(),
+            );
+            put(
+                entry,
+                ENTRY_EVENTS_OFFSET,
+                segment.event_count.to_le_bytes(),
+            );
+            put(entry, ENTRY_END_OFFSET, segment.end.to_le_bytes());
+            put(entry, ENTRY_SALT_OFFSET, segment.salt.to_le_bytes());
+            put(
+                entry,
+                ENTRY_FIRST_TIME_OFFSET,
+                segment.first_time_us.to_le_bytes(),
+            );
+            put(
+                entry,
+                ENTRY_LAST_TIME_OFFSET,
+                segment.last_time_us.to_le_bytes(),
+            );
+        }
+        let crc = checksum(&bytes);
+        put(&mut bytes, CRC_OFFSET, crc.to_le_bytes());
+        bytes
+    }
+
+    /// Reads a manifest file. Bytes behind the last entry are left over from a longer one and ignored.
+    pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
+        check_len(STRUCTURE, bytes, MANIFEST_HEADER_LEN)?;
+        check_magic(STRUCTURE, bytes, MAGIC)?;
+        check_version(STRUCTURE, u16_at(bytes, VERSION_OFFSET), 0)?;
+        let segment_count = u32_at(bytes, SEGMENT_COUNT_OFFSET) as usize;
+        if segment_count > SEGMENT_COUNT_MAX {
+            return Err(field(
+                "segment count",
+                segment_count as u64,
+                "at most 1,048,576",
+            ));
+        }
+        let len = MANIFEST_HEADER_LEN + segment_count * MANIFEST_ENTRY_LEN;
+        check_len(STRUCTURE, bytes, len)?;
+        let bytes = &bytes[..len];
+        check_crc(STRUCTURE, checksum(bytes), u32_at(bytes, CRC_OFFSET))?;
+        check_version(
+            STRUCTURE,
+            u16_at(bytes, VERSION_OFFSET),
+            u32_at(bytes, INCOMPATIBLE_OFFSET),
+        )?;
+        let segments = bytes[MANIFEST_HEADER_LEN..]
+            .chunks_exact(MANIFEST_ENTRY_LEN)
+            .map(|entry| SealedSegment {
+                number: u64_at(entry, ENTRY_NUMBER_OFFSET),
+                base_position: u64_at(entry, ENTRY_BASE_OFFSET),
+                event_count: u64_at(entry, ENTRY_EVENTS_OFFSET),
+                end: u64_at(entry, ENTRY_END_OFFSET),
+                salt: u64_at(entry, ENTRY_SALT_OFFSET),
+                first_time_us: u64_at(entry, ENTRY_FIRST_TIME_OFFSET),
+                last_time_us: u64_at(entry, ENTRY_LAST_TIME_OFFSET),
+            });
+        let manifest = Self {
+            log_id: array_at(bytes, LOG_ID_OFFSET),
+            generation: u64_at(bytes, GENERATION_OFFSET),
+            first_retained_position: u64_at(bytes, FIRST_RETAINED_OFFSET),
+            durable_position: u64_at(bytes, DURABLE_OFFSET),
+            heads: u64_at(bytes, HEADS_OFFSET),
+            segments: segments.collect(),
+        };
+        manifest.check_contiguous()?;
+        Ok(manifest)
+    }
+
+    fn check_contiguous(&self) -> Result<(), FormatError> {
+        for segment in &self.segments {
+            if segment.number == 0 {
+                return Err(field("segment number", 0, "1 or more"));
+            }
+            if segment
+                .base_position
+                .checked_add(segment.event_count)
+                .is_none()
+            {
+                return Err(field(
+                    "event count",
+                    segment.event_count,
+                    "positions below 2^64",
+                ));
+            }
+        }
+        for pair in self.segments.windows(2) {
+            if pair[0].number.checked_add(1) != Some(pair[1].number) {
+                return Err(field(
+                    "segment number",
+                    pair[1].number,
+                    "one more than the one before",
+                ));
+            }
+            if pair[1].base_position != pair[0].next_position() {
+                return Err(field(
+                    "base position",
+                    pair[1].base_position,
+                    "the end of the segment before",
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Over everything but the checksum itself.
+fn checksum(bytes: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&bytes[..CRC_OFFSET]);
+    hasher.update(&bytes[MANIFEST_HEADER_LEN..]);
+    hasher.finalize()
+}
+
+fn field(field: &'static str, found: u64, expected: &'static str) -> FormatError {
+    FormatError::Field {
+        structure: STRUCTURE,
+        field,
+        found,
+        expected,
+    }
+}
+
+const STRUCTURE: &str = "manifest";

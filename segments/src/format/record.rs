@@ -1,0 +1,471 @@
+//! A record: one event on disk, readable and verifiable on its own.
+//!
+//! A record is written by two hands. The caller's thread encodes the *body* (everything from the
+//! flags on) and runs the checksum over it, outside any lock. The leader of the commit then fills the
+//! *place* (length, version, topic number, distance, ordinal) and continues the same checksum over
+//! it and over the position, the time and the salt. So the leader adds 48 bytes of checksum a record,
+//! however long the event, and a reader checks one checksum and knows that the record is whole, is
+//! this event, and lies where it belongs.
+
+use std::iter;
+
+use super::{
+    AGGREGATE_ID_LEN_MAX, ALIGNMENT, FRAME_LEN_MAX, FormatError, METADATA_KEY_LEN_MAX,
+    METADATA_LEN_MAX, TAG_COUNT_MAX, align_up, array_at, check_crc, put, u16_at, u32_at, u64_at,
+};
+
+const CRC_OFFSET: usize = 0;
+const LENGTH_OFFSET: usize = CRC_OFFSET + size_of::<u32>();
+const VERSION_OFFSET: usize = LENGTH_OFFSET + size_of::<u32>();
+const TOPIC_OFFSET: usize = VERSION_OFFSET + size_of::<u64>();
+const DISTANCE_OFFSET: usize = TOPIC_OFFSET + size_of::<u32>();
+const ORDINAL_OFFSET: usize = DISTANCE_OFFSET + size_of::<u32>();
+/// Where the caller's part starts.
+const FLAGS_OFFSET: usize = ORDINAL_OFFSET + size_of::<u32>();
+const ID_LEN_OFFSET: usize = FLAGS_OFFSET + size_of::<u8>();
+const TAG_COUNT_OFFSET: usize = ID_LEN_OFFSET + size_of::<u8>();
+const METADATA_COUNT_OFFSET: usize = TAG_COUNT_OFFSET + size_of::<u8>();
+const EVENT_ID_OFFSET: usize = METADATA_COUNT_OFFSET + size_of::<u8>();
+/// Bytes before the variable part: id, encoding, digest, tags, metadata, payload.
+pub const RECORD_HEADER_LEN: usize = EVENT_ID_OFFSET + 16;
+
+const CODEC_OFFSET: usize = 0;
+const ENCODING_RESERVED_OFFSET: usize = CODEC_OFFSET + size_of::<u8>();
+const KEY_ID_OFFSET: usize = ENCODING_RESERVED_OFFSET + 3;
+const PLAIN_LEN_OFFSET: usize = KEY_ID_OFFSET + size_of::<u32>();
+const ENCODING_LEN: usize = PLAIN_LEN_OFFSET + size_of::<u32>();
+const DIGEST_LEN: usize = size_of::<u64>();
+const METADATA_ENTRY_HEADER_LEN: usize = size_of::<u8>() + size_of::<u16>();
+
+const _: () = assert!(RECORD_HEADER_LEN.is_multiple_of(ALIGNMENT));
+const _: () = assert!(AGGREGATE_ID_LEN_MAX <= u8::MAX as usize);
+const _: () = assert!(TAG_COUNT_MAX <= u8::MAX as usize);
+const _: () = assert!(METADATA_LEN_MAX <= u16::MAX as usize);
+
+/// What kind of aggregate id a record carries. Persisted: two bits of the flags, never renumbered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum IdKind {
+    /// The event belongs to no aggregate and has no version.
+    Absent = 0,
+    /// 16 bytes of a UUID.
+    Uuid = 1,
+    /// 1..=255 bytes of UTF-8 text.
+    Text = 2,
+}
+
+const FLAG_ID_KIND: u8 = 0b0000_0011;
+const FLAG_ENCODING: u8 = 0b0000_0100;
+const FLAG_DIGEST: u8 = 0b0000_1000;
+const FLAGS_KNOWN: u8 = FLAG_ID_KIND | FLAG_ENCODING | FLAG_DIGEST;
+
+/// How the payload was changed on its way in. Absent from the record when the payload is as given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Encoding {
+    /// Compression and cipher, numbered by the layer above; 0 = none.
+    pub codec: u8,
+    /// Which key the payload is sealed with, numbered by the layer above; 0 = none.
+    pub key_id: u32,
+    /// Bytes of the payload before compression and encryption.
+    pub plain_len: u32,
+}
+
+/// The caller's part of a record, still in its own fields.
+#[derive(Clone, Copy, Debug)]
+pub struct RecordBody<'a> {
+    /// Kind of aggregate id.
+    pub id_kind: IdKind,
+    /// The id; empty exactly when the kind is [`IdKind::Absent`].
+    pub id: &'a [u8],
+    /// The event's own UUID.
+    pub event_id: [u8; 16],
+    /// `None` when the payload is as given.
+    pub encoding: Option<Encoding>,
+    /// Keyed digest of the payload before encryption, for recognising a retry.
+    pub digest: Option<u64>,
+    /// Sorted ascending, without duplicates, 1..=255 bytes each.
+    pub tags: &'a [Vec<u8>],
+    /// Sorted by key, without duplicate keys.
+    pub metadata: &'a [(String, String)],
+    /// As stored.
+    pub payload: &'a [u8],
+}
+
+impl RecordBody<'_> {
+    /// Bytes of the record without padding.
+    pub fn record_len(&self) -> usize {
+        RECORD_HEADER_LEN
+            + self.id.len()
+            + self.encoding.map_or(0, |_| ENCODING_LEN)
+            + self.digest.map_or(0, |_| DIGEST_LEN)
+            + self.tags.iter().map(|tag| 1 + tag.len()).sum::<usize>()
+            + metadata_len(self.metadata)
+            + self.payload.len()
+    }
+
+    /// Appends the record, padded, to `out`, with the leader's part zero.
+    ///
+    /// # Panics
+    /// When a field is outside the limits of [`format`](super): the engine checks them first.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let start = out.len();
+        let len = self.record_len();
+        assert!(len <= FRAME_LEN_MAX, "a record of {len} bytes");
+        assert!(
+            self.id.len() <= AGGREGATE_ID_LEN_MAX,
+            "an id of {} bytes",
+            self.id.len()
+        );
+        assert_eq!(self.id.is_empty(), self.id_kind == IdKind::Absent);
+        assert!(
+            self.id_kind != IdKind::Uuid || self.id.len() == 16,
+            "a UUID of {} bytes",
+            self.id.len()
+        );
+        assert!(self.tags.len() <= TAG_COUNT_MAX, "{} tags", self.tags.len());
+        assert!(metadata_len(self.metadata) <= METADATA_LEN_MAX);
+
+        let mut header = [0; RECORD_HEADER_LEN];
+        put(&mut header, LENGTH_OFFSET, (len as u32).to_le_bytes());
+        header[FLAGS_OFFSET] = self.id_kind as u8
+            | if self.encoding.is_some() {
+                FLAG_ENCODING
+            } else {
+                0
+            }
+            | if self.digest.is_some() {
+                FLAG_DIGEST
+            } else {
+                0
+            };
+        header[ID_LEN_OFFSET] = self.id.len() as u8;
+        header[TAG_COUNT_OFFSET] = self.tags.len() as u8;
+        header[METADATA_COUNT_OFFSET] =
+            u8::try_from(self.metadata.len()).expect("the engine checks METADATA_COUNT_MAX");
+        put(&mut header, EVENT_ID_OFFSET, self.event_id);
+        out.reserve(align_up(len));
+        out.extend_from_slice(&header);
+        out.extend_from_slice(self.id);
+        if let Some(encoding) = self.encoding {
+            out.extend_from_slice(&[encoding.codec, 0, 0, 0]);
+            out.extend_from_slice(&encoding.key_id.to_le_bytes());
+            out.extend_from_slice(&encoding.plain_len.to_le_bytes());
+        }
+        if let Some(digest) = self.digest {
+            out.extend_from_slice(&digest.to_le_bytes());
+        }
+        for tag in self.tags {
+            out.push(u8::try_from(tag.len()).expect("the engine checks TAG_LEN_MAX"));
+            out.extend_from_slice(tag);
+        }
+        for (key, value) in self.metadata {
+            out.push(u8::try_from(key.len()).expect("the engine checks METADATA_KEY_LEN_MAX"));
+            let value_len = u16::try_from(value.len()).expect("the engine checks METADATA_LEN_MAX");
+            out.extend_from_slice(&value_len.to_le_bytes());
+            out.extend_from_slice(key.as_bytes());
+            out.extend_from_slice(value.as_bytes());
+        }
+        out.extend_from_slice(self.payload);
+        assert_eq!(out.len() - start, len, "record_len and encode disagree");
+        out.resize(start + align_up(len), 0);
+    }
+}
+
+/// Bytes that `metadata` takes in a record.
+pub fn metadata_len(metadata: &[(String, String)]) -> usize {
+    metadata
+        .iter()
+        .map(|(key, value)| METADATA_ENTRY_HEADER_LEN + key.len() + value.len())
+        .sum()
+}
+
+/// Sets the event id of an encoded record whose checksum has not been taken yet.
+pub fn set_event_id(record: &mut [u8], event_id: [u8; 16]) {
+    put(record, EVENT_ID_OFFSET, event_id);
+}
+
+/// The unpadded length an encoded record states.
+pub fn record_len(record: &[u8]) -> usize {
+    u32_at(record, LENGTH_OFFSET) as usize
+}
+
+/// The caller's part of the checksum: over the body of an encoded record.
+pub fn body_crc(record: &[u8]) -> u32 {
+    crc32fast::hash(&record[FLAGS_OFFSET..record_len(record)])
+}
+
+/// The leader's part of a record: where in the log it lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordPlace {
+    /// Version of the event in its aggregate; 0 when it has no aggregate.
+    pub version: u64,
+    /// Number of the topic in the segment's dictionary.
+    pub topic: u32,
+    /// Bytes from the start of the frame header to the start of the record.
+    pub distance: u32,
+    /// Index of the record in its frame, from 0.
+    pub ordinal: u32,
+}
+
+/// Fills the leader's part of an encoded record and its checksum.
+///
+/// `body_crc` is what [`body_crc`] returned; `position` and `time_us` are the event's, `salt` the segment's.
+pub fn place_record(
+    record: &mut [u8],
+    place: RecordPlace,
+    body_crc: u32,
+    position: u64,
+    time_us: u64,
+    salt: u64,
+) {
+    put(record, VERSION_OFFSET, place.version.to_le_bytes());
+    put(record, TOPIC_OFFSET, place.topic.to_le_bytes());
+    put(record, DISTANCE_OFFSET, place.distance.to_le_bytes());
+    put(record, ORDINAL_OFFSET, place.ordinal.to_le_bytes());
+    let crc = continue_crc(record, body_crc, position, time_us, salt);
+    put(record, CRC_OFFSET, crc.to_le_bytes());
+}
+
+/// Continues the checksum of the body over the leader's part and what the record is bound to.
+fn continue_crc(record: &[u8], body_crc: u32, position: u64, time_us: u64, salt: u64) -> u32 {
+    let mut bound = [0; BOUND_LEN];
+    bound[..PLACE_LEN].copy_from_slice(&record[LENGTH_OFFSET..FLAGS_OFFSET]);
+    put(&mut bound, PLACE_LEN, position.to_le_bytes());
+    put(&mut bound, PLACE_LEN + 8, time_us.to_le_bytes());
+    put(&mut bound, PLACE_LEN + 16, salt.to_le_bytes());
+    let mut hasher = crc32fast::Hasher::new_with_initial(body_crc);
+    hasher.update(&bound);
+    hasher.finalize()
+}
+
+const PLACE_LEN: usize = FLAGS_OFFSET - LENGTH_OFFSET;
+const BOUND_LEN: usize = PLACE_LEN + 3 * size_of::<u64>();
+
+/// A record in place, its structure checked: every field can be read, none is believed before
+/// [`Record::verify`].
+#[derive(Clone, Copy)]
+pub struct Record<'a> {
+    /// The record without padding.
+    bytes: &'a [u8],
+    tags_start: u32,
+    payload_start: u32,
+}
+
+impl std::fmt::Debug for Record<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Record")
+            .field("place", &self.place())
+            .field("len", &self.bytes.len())
+            .finish()
+    }
+}
+
+impl<'a> Record<'a> {
+    /// Reads the record at the start of `bytes`, which may reach far beyond it.
+    ///
+    /// Every length is checked against what is there; no byte outside the record is looked at. An
+    /// unsupported flag may be damage as long as nothing is verified: [`Frame::verify`](super::frame::Frame::verify)
+    /// tells the two apart.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, FormatError> {
+        super::check_len(STRUCTURE, bytes, RECORD_HEADER_LEN)?;
+        let len = record_len(bytes);
+        if !(RECORD_HEADER_LEN..=FRAME_LEN_MAX).contains(&len) {
+            return Err(field("length", len as u64, "48..=268,435,456"));
+        }
+        super::check_len(STRUCTURE, bytes, len)?;
+        let bytes = &bytes[..len];
+        let flags = bytes[FLAGS_OFFSET];
+        if flags & !FLAGS_KNOWN != 0 {
+            return Err(FormatError::Feature {
+                structure: STRUCTURE,
+                flags: u32::from(flags & !FLAGS_KNOWN),
+            });
+        }
+        let id_len = bytes[ID_LEN_OFFSET] as usize;
+        let id_fits = match flags & FLAG_ID_KIND {
+            0 => id_len == 0,
+            1 => id_len == 16,
+            2 => id_len > 0,
+            _ => false,
+        };
+        if !id_fits {
+            return Err(field(
+                "aggregate id length",
+                id_len as u64,
+                "one that fits its kind",
+            ));
+        }
+        let tags_start = RECORD_HEADER_LEN
+            + id_len
+            + if flags & FLAG_ENCODING != 0 {
+                ENCODING_LEN
+            } else {
+                0
+            }
+            + if flags & FLAG_DIGEST != 0 {
+                DIGEST_LEN
+            } else {
+                0
+            };
+        let mut cursor = tags_start;
+        let overrun = || field("variable part", len as u64, "within the record's length");
+        for _ in 0..bytes[TAG_COUNT_OFFSET] {
+            let tag_len = *bytes.get(cursor).ok_or_else(overrun)? as usize;
+            cursor += 1 + tag_len;
+        }
+        for _ in 0..bytes[METADATA_COUNT_OFFSET] {
+            let header = bytes
+                .get(cursor..cursor + METADATA_ENTRY_HEADER_LEN)
+                .ok_or_else(overrun)?;
+            cursor += METADATA_ENTRY_HEADER_LEN + header[0] as usize + u16_at(header, 1) as usize;
+        }
+        if cursor > len {
+            return Err(overrun());
+        }
+        Ok(Self {
+            bytes,
+            tags_start: tags_start as u32,
+            payload_start: cursor as u32,
+        })
+    }
+
+    /// Checks the checksum: these are the bytes that were written, and they lie where they belong.
+    ///
+    /// Only records written with the same position, time and segment salt verify.
+    pub fn verify(&self, position: u64, time_us: u64, salt: u64) -> Result<(), FormatError> {
+        verify_unparsed(self.bytes, position, time_us, salt)
+    }
+
+    /// The record without padding, checksum first.
+    pub fn as_bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// Where the record lies.
+    pub fn place(&self) -> RecordPlace {
+        RecordPlace {
+            version: u64_at(self.bytes, VERSION_OFFSET),
+            topic: u32_at(self.bytes, TOPIC_OFFSET),
+            distance: u32_at(self.bytes, DISTANCE_OFFSET),
+            ordinal: u32_at(self.bytes, ORDINAL_OFFSET),
+        }
+    }
+
+    /// Kind of aggregate id.
+    pub fn id_kind(&self) -> IdKind {
+        match self.bytes[FLAGS_OFFSET] & FLAG_ID_KIND {
+            0 => IdKind::Absent,
+            1 => IdKind::Uuid,
+            _ => IdKind::Text,
+        }
+    }
+
+    /// The aggregate id; empty when absent.
+    pub fn id(&self) -> &'a [u8] {
+        let id_len = self.bytes[ID_LEN_OFFSET] as usize;
+        &self.bytes[RECORD_HEADER_LEN..RECORD_HEADER_LEN + id_len]
+    }
+
+    /// The event's own UUID.
+    pub fn event_id(&self) -> [u8; 16] {
+        array_at(self.bytes, EVENT_ID_OFFSET)
+    }
+
+    /// How the payload was changed on its way in; `None` when it is as given.
+    pub fn encoding(&self) -> Option<Encoding> {
+        (self.bytes[FLAGS_OFFSET] & FLAG_ENCODING != 0).then(|| {
+            let start = RECORD_HEADER_LEN + self.bytes[ID_LEN_OFFSET] as usize;
+            let section = &self.bytes[start..start + ENCODING_LEN];
+            Encoding {
+                codec: section[CODEC_OFFSET],
+                key_id: u32_at(section, KEY_ID_OFFSET),
+                plain_len: u32_at(section, PLAIN_LEN_OFFSET),
+            }
+        })
+    }
+
+    /// Keyed digest of the payload before encryption.
+    pub fn digest(&self) -> Option<u64> {
+        let present = self.bytes[FLAGS_OFFSET] & FLAG_DIGEST != 0;
+        present.then(|| u64_at(self.bytes, self.tags_start as usize - DIGEST_LEN))
+    }
+
+    /// The tags, ascending.
+    pub fn tags(&self) -> impl ExactSizeIterator<Item = &'a [u8]> + use<'a> {
+        let mut rest = &self.bytes[self.tags_start as usize..];
+        // The walk was checked in `parse`.
+        (0..self.bytes[TAG_COUNT_OFFSET]).map(move |_| {
+            let (tag, after) = rest[1..].split_at(rest[0] as usize);
+            rest = after;
+            tag
+        })
+    }
+
+    /// The metadata as key and value bytes, ascending by key.
+    pub fn metadata(&self) -> impl ExactSizeIterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
+        let tags_len: usize = self.tags().map(|tag| 1 + tag.len()).sum();
+        let mut rest = &self.bytes[self.tags_start as usize + tags_len..];
+        (0..self.bytes[METADATA_COUNT_OFFSET]).map(move |_| {
+            let (header, after) = rest.split_at(METADATA_ENTRY_HEADER_LEN);
+            let (key, after) = after.split_at(header[0] as usize);
+            let (value, after) = after.split_at(u16_at(header, 1) as usize);
+            rest = after;
+            (key, value)
+        })
+    }
+
+    /// The payload as stored.
+    pub fn payload(&self) -> &'a [u8] {
+        &self.bytes[self.payload_start as usize..]
+    }
+}
+
+/// [`Record::verify`] for a record of which only the length has been checked: at most the bytes there are.
+pub(super) fn verify_unparsed(
+    bytes: &[u8],
+    position: u64,
+    time_us: u64,
+    salt: u64,
+) -> Result<(), FormatError> {
+    let found = continue_crc(bytes, body_crc(bytes), position, time_us, salt);
+    check_crc(STRUCTURE, found, u32_at(bytes, CRC_OFFSET))
+}
+
+/// The records in the part of a frame behind its preamble: structure only, nothing verified.
+///
+/// Yields each record with its offset in `bytes`; ends after the first error or when `bytes` ends.
+pub fn walk_records(
+    bytes: &[u8],
+) -> impl Iterator<Item = (usize, Result<Record<'_>, FormatError>)> {
+    let mut offset = 0;
+    let mut failed = false;
+    iter::from_fn(move || {
+        if failed || offset >= bytes.len() {
+            return None;
+        }
+        let at = offset;
+        let record = Record::parse(&bytes[at..]);
+        match &record {
+            Ok(record) => offset += align_up(record.bytes.len()),
+            Err(_) => failed = true,
+        }
+        Some((at, record))
+    })
+}
+
+fn field(field: &'static str, found: u64, expected: &'static str) -> FormatError {
+    FormatError::Field {
+        structure: STRUCTURE,
+        field,
+        found,
+        expected,
+    }
+}
+
+const STRUCTURE: &str = "record";
+const _: () = assert!(METADATA_KEY_LEN_MAX <= u8::MAX as usize);
+const _: () = assert!(
+    FRAME_LEN_MAX == 268_435_456,
+    "the text of the length error names it"
+);

@@ -1,0 +1,129 @@
+//! Goal: bytes that were published never change under a reader, and a breach is a panic, not a write.
+//!
+//! Method: [`MemoryDisk`], each assertion provoked once.
+
+use super::*;
+use crate::disk::MemoryDisk;
+
+#[test]
+fn what_is_written_and_published_is_read_and_nothing_else() {
+    let (disk, segment) = created();
+    assert_eq!((segment.mapped_len(), segment.published()), (4096, 0));
+    segment.write(b"first", 0).unwrap();
+    assert_eq!(segment.bytes(), b"", "not published yet");
+    segment.publish(5);
+    let seen = segment.bytes();
+    segment.write(b"second", 5).unwrap();
+    segment.write(b"SECOND", 5).unwrap();
+    segment.sync().unwrap();
+    segment.publish(5);
+    assert_eq!((seen, segment.bytes()), (&b"first"[..], &b"first"[..]));
+    segment.publish(11);
+    assert_eq!(segment.bytes(), b"firstSECOND");
+    assert_eq!(seen, b"first");
+    assert_eq!(len_on(&disk), 4096);
+}
+
+#[test]
+fn a_cut_leaves_the_published_bytes_and_is_idempotent() {
+    let (disk, segment) = created();
+    segment.write(b"all there is", 0).unwrap();
+    segment.publish(12);
+    let seen = segment.bytes();
+    for _ in 0..2 {
+        segment.cut().unwrap();
+        assert_eq!(len_on(&disk), 12);
+        assert_eq!(
+            (seen, segment.bytes()),
+            (&b"all there is"[..], &b"all there is"[..])
+        );
+    }
+}
+
+#[test]
+fn an_existing_file_is_read_up_to_the_end_it_was_opened_with() {
+    let (disk, segment) = created();
+    segment.write(b"all there is", 0).unwrap();
+    let read = SegmentFile::open(&disk, path(), OpenMode::Read, 3).unwrap();
+    assert_eq!((read.bytes(), read.mapped_len()), (&b"all"[..], 4096));
+    let written = SegmentFile::open(&disk, path(), OpenMode::ReadWrite, 9).unwrap();
+    written.write(b" was", 9).unwrap();
+    written.publish(13);
+    assert_eq!(written.bytes(), b"all there was");
+}
+
+#[test]
+fn a_file_shorter_than_its_published_end_is_refused() {
+    let (disk, _) = created();
+    assert!(SegmentFile::open(&disk, path(), OpenMode::Read, 4096).is_ok());
+    let error = SegmentFile::open(&disk, path(), OpenMode::Read, 4097).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+}
+
+#[test]
+fn a_taken_name_is_refused() {
+    let (disk, _) = created();
+    let error = SegmentFile::create(&disk, path(), 8192).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+}
+
+#[test]
+#[should_panic(expected = "offset 4 is below the published end 5")]
+fn published_bytes_are_never_written_again() {
+    let (_, segment) = created();
+    segment.publish(5);
+    let _ = segment.write(b"x", 4);
+}
+
+#[test]
+#[should_panic(expected = "roll before append")]
+fn nothing_is_written_beyond_the_map() {
+    let (_, segment) = created();
+    let _ = segment.write(b"xy", 4095);
+}
+
+#[test]
+#[should_panic(expected = "publish 4 after 5")]
+fn the_published_end_never_shrinks() {
+    let (_, segment) = created();
+    segment.publish(5);
+    segment.publish(4);
+}
+
+#[test]
+#[should_panic(expected = "publish 4097 after 0")]
+fn nothing_is_published_beyond_the_map() {
+    created().1.publish(4097);
+}
+
+#[test]
+#[should_panic(expected = "opened for reading")]
+fn a_file_opened_for_reading_is_never_written() {
+    let (disk, _) = created();
+    let _ = SegmentFile::open(&disk, path(), OpenMode::Read, 0)
+        .unwrap()
+        .write(b"x", 0);
+}
+
+#[test]
+#[should_panic(expected = "opened for reading")]
+fn a_file_opened_for_reading_is_never_cut() {
+    let (disk, _) = created();
+    let _ = SegmentFile::open(&disk, path(), OpenMode::Read, 0)
+        .unwrap()
+        .cut();
+}
+
+fn path() -> &'static Path {
+    Path::new("/0000000001.seg")
+}
+
+fn created() -> (MemoryDisk, SegmentFile) {
+    let disk = MemoryDisk::default();
+    let segment = SegmentFile::create(&disk, path(), 4096).unwrap();
+    (disk, segment)
+}
+
+fn len_on(disk: &MemoryDisk) -> u64 {
+    disk.open(path(), OpenMode::Read).unwrap().len().unwrap()
+}
