@@ -57,26 +57,27 @@ pub(crate) struct DemoArgs {
     pub(crate) segment: SegmentArgs,
 }
 
-/// Append events from newline-delimited JSON.
+/// Append events from newline-delimited JSON
 ///
 /// One object a line:
 ///
 ///   {"aggregate_id": "dog-1", "topic": "Registered", "payload": {"name": "Fido"}}
 ///
-///   aggregate_id      text of 1 to 255 bytes; what looks like a UUID becomes one. May be left out: the event
-///                     then has no version.
-///   topic             name of the event type. Needed.
-///   payload           any JSON value, stored as its exact source text. Needed.
-///   expected_version  the aggregate's version before this event, 0 for no events yet. Left out: any. The
-///                     event gets the next version, starting at 1.
-///   tags              list of texts. A set: doubles count once, and they are kept in ascending order.
-///   metadata          object of texts.
-///   event_id          UUID; made when left out.
+///   topic             name of the event type; needed
+///   payload           any JSON value, stored as its exact source text; needed
+///   aggregate_id      text of 1 to 255 bytes; what looks like a UUID becomes
+///                     one. Left out: the event has no version
+///   expected_version  the aggregate's version before this event, 0 for no
+///                     events yet. Left out: any. The event gets the next one
+///   tags              list of texts. A set: doubles count once, and they are
+///                     kept in ascending order
+///   metadata          object of texts
+///   event_id          UUID; made when left out
 ///
 /// Other fields are errors. Blank lines are skipped. A line has at most 64 MiB.
 ///
-/// A bad line, or a version that is not as expected, stops the import with file, line and reason. Everything before
-/// that line is stored, and nothing from it on.
+/// A bad line, or a version that is not as expected, stops the import with file,
+/// line and reason. What stands before that line is stored, and nothing from it on.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment, after_long_help = IMPORT_EXAMPLES)]
 pub(crate) struct ImportArgs {
@@ -109,7 +110,7 @@ pub(crate) struct ImportArgs {
     pub(crate) segment: SegmentArgs,
 }
 
-/// Print events as JSON, one object a line.
+/// Print events as JSON, one object a line
 ///
 /// Fields, always all of them and in this order:
 ///
@@ -121,11 +122,13 @@ pub(crate) struct ImportArgs {
 ///   time          when it was stored, RFC 3339, UTC, microseconds
 ///   tags          texts; a tag that is not UTF-8 is {"base64": "..."}
 ///   metadata      object of texts
-///   payload       the stored text when it is JSON: every byte of it, except line breaks between tokens, which
-///                 would break the line. Otherwise `payload_base64` stands in its place.
+///   payload       the stored text when it is JSON: every byte of it, except
+///                 line breaks between tokens, which would break the line.
+///                 Otherwise payload_base64 stands in its place
 ///
-/// Works while another process writes to the log, and shows what was durable at the start. A damaged event is reported
-/// on stderr and skipped, and the exit code is then 1.
+/// Works while another process writes to the log, and shows what was durable at
+/// the start. A damaged event is reported on stderr and skipped, and the exit code
+/// is then 1.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment, after_long_help = CAT_EXAMPLES)]
 pub(crate) struct CatArgs {
@@ -253,7 +256,10 @@ mod tests {
     fn every_command_has_an_example() {
         for command in Args::command().get_subcommands_mut() {
             let help = command.render_long_help().to_string();
-            assert!(help.contains(&format!("annals {}", command.get_name())), "{help}");
+            assert!(
+                help.contains(&format!("annals {}", command.get_name())),
+                "{help}"
+            );
         }
     }
 }

@@ -25,7 +25,12 @@ pub(crate) enum CliError {
     Input { path: PathBuf, source: io::Error },
 
     #[error("{input}:{line}: {cause}; {stored}")]
-    Line { input: String, line: u64, cause: LineError, stored: Stored },
+    Line {
+        input: String,
+        line: u64,
+        cause: Box<LineError>,
+        stored: Stored,
+    },
 
     #[error(
         "{dir}: aggregate {id} has no events, expected at least one; ids are compared byte for byte, \
@@ -47,22 +52,45 @@ pub(crate) enum CliError {
     #[error("git log: cannot follow its output")]
     History(#[from] HistoryError),
 
-    #[error("git log: {status}, expected success ({said}); the import is incomplete, check the repository with `git fsck`")]
+    #[error("position {position}: a payload that the demo did not write; give another --into")]
+    ForeignPayload {
+        position: u64,
+        source: serde_json::Error,
+    },
+
+    #[error(
+        "git log: {status}, expected success ({said}); the import is incomplete, check the repository with `git fsck`"
+    )]
     GitFailed { status: String, said: String },
 }
 
 impl CliError {
+    pub(crate) fn payload(event: &annals_engine::Event<'_>, source: serde_json::Error) -> Self {
+        Self::ForeignPayload {
+            position: event.position(),
+            source,
+        }
+    }
+
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Log(error) | Self::Line { cause: LineError::Log(error), .. }
-                if error.is_conflict() || error.is_corrupt() =>
-            {
-                EXIT_FOUND
-            }
+            Self::Log(error) => exit_code_of_log(error),
+            Self::Line { cause, .. } => match &**cause {
+                LineError::Log(error) => exit_code_of_log(error),
+                _ => EXIT_FAILED,
+            },
             // Whoever closed the pipe has seen enough.
             Self::Stdout(error) if error.kind() == io::ErrorKind::BrokenPipe => EXIT_FINE,
             _ => EXIT_FAILED,
         }
+    }
+}
+
+fn exit_code_of_log(error: &annals_engine::Error) -> u8 {
+    if error.is_conflict() || error.is_corrupt() {
+        EXIT_FOUND
+    } else {
+        EXIT_FAILED
     }
 }
 
@@ -76,10 +104,13 @@ pub(crate) struct Stored {
 impl std::fmt::Display for Stored {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.events {
-            0 => write!(formatter, "nothing was stored: mend the line and import again"),
+            0 => write!(
+                formatter,
+                "nothing was stored before it; mend it and import again"
+            ),
             events => write!(
                 formatter,
-                "the {} events before it are stored, up to position {}: mend the line and import from it on",
+                "the {} events before it are stored, up to position {}; mend it and import from this line on",
                 grouped(events),
                 self.last_position
             ),
@@ -145,7 +176,10 @@ mod tests {
     #[test]
     fn causes_follow_on_the_same_line() {
         let source = io::Error::other("the disk\nis tired");
-        let error = CliError::Input { path: "events".into(), source };
+        let error = CliError::Input {
+            path: "events".into(),
+            source,
+        };
         assert_eq!(
             one_line(&error),
             "events: cannot read; expected a file of newline-delimited JSON, or - for standard input: the disk\\nis tired"
@@ -155,8 +189,15 @@ mod tests {
     #[test]
     fn a_cause_that_is_already_said_is_not_repeated() {
         let source = io::Error::other("no such thing");
-        let error = annals_engine::Error::Io { path: "dir".into(), doing: "open", source };
-        assert_eq!(one_line(&CliError::Log(error)), "dir: cannot open: no such thing");
+        let error = annals_engine::Error::Io {
+            path: "dir".into(),
+            doing: "open",
+            source,
+        };
+        assert_eq!(
+            one_line(&CliError::Log(error)),
+            "dir: cannot open: no such thing"
+        );
     }
 
     #[test]
@@ -165,14 +206,21 @@ mod tests {
         assert_eq!(pipe.exit_code(), EXIT_FINE);
         let full = CliError::Stdout(io::ErrorKind::StorageFull.into());
         assert_eq!(full.exit_code(), EXIT_FAILED);
-        let conflict = annals_engine::Error::TrackingConflict { name: "up".into(), given: 1, found: 2 };
+        let conflict = annals_engine::Error::TrackingConflict {
+            name: "up".into(),
+            given: 1,
+            found: 2,
+        };
         let line = CliError::Line {
             input: "f".into(),
             line: 3,
-            cause: LineError::Log(conflict),
+            cause: Box::new(LineError::Log(conflict)),
             stored: Stored::default(),
         };
         assert_eq!(line.exit_code(), EXIT_FOUND);
-        assert_eq!(CliError::Log(annals_engine::Error::Closed).exit_code(), EXIT_FAILED);
+        assert_eq!(
+            CliError::Log(annals_engine::Error::Closed).exit_code(),
+            EXIT_FAILED
+        );
     }
 }

@@ -44,7 +44,10 @@ fn write_text(out: &mut impl Write, text: &str) -> io::Result<()> {
 
 /// RFC 3339 in UTC with microseconds; null for a time beyond the year 9999.
 fn write_time(out: &mut impl Write, time_us: u64) -> io::Result<()> {
-    match i64::try_from(time_us).ok().and_then(|us| Timestamp::from_microsecond(us).ok()) {
+    match i64::try_from(time_us)
+        .ok()
+        .and_then(|us| Timestamp::from_microsecond(us).ok())
+    {
         Some(time) => write!(out, "\"{time:.6}\""),
         None => out.write_all(b"null"),
     }
@@ -95,7 +98,11 @@ fn write_payload(out: &mut impl Write, payload: &[u8], plain: bool) -> io::Resul
         }
         Ok(())
     } else {
-        write!(out, ",\"payload_base64\":\"{}\"", Base64Display::new(payload, &STANDARD))
+        write!(
+            out,
+            ",\"payload_base64\":\"{}\"",
+            Base64Display::new(payload, &STANDARD)
+        )
     }
 }
 
@@ -124,18 +131,33 @@ mod tests {
 
     #[test]
     fn line_breaks_between_tokens_are_left_out() {
-        assert_eq!(payload(b"{\r\n  \"a\" : \"x\\n\"\n}\n"), r#","payload":{  "a" : "x\n"}"#);
+        assert_eq!(
+            payload(b"{\r\n  \"a\" : \"x\\n\"\n}\n"),
+            r#","payload":{  "a" : "x\n"}"#
+        );
     }
 
     #[test]
     fn deep_json_is_still_json() {
         let deep = "[".repeat(100_000) + &"]".repeat(100_000);
-        assert_eq!(payload(deep.as_bytes()).len(), ",\"payload\":".len() + deep.len());
+        assert_eq!(
+            payload(deep.as_bytes()).len(),
+            ",\"payload\":".len() + deep.len()
+        );
     }
 
     #[test]
     fn what_is_no_json_is_base64() {
-        for bytes in [&b""[..], b"hello", b"{\"a\":1", b"1 2", b"\"\xff\"", b"\"a\nb\"", b"{}\0", b"\n"] {
+        for bytes in [
+            &b""[..],
+            b"hello",
+            b"{\"a\":1",
+            b"1 2",
+            b"\"\xff\"",
+            b"\"a\nb\"",
+            b"{}\0",
+            b"\n",
+        ] {
             let expected = format!(",\"payload_base64\":\"{}\"", STANDARD.encode(bytes));
             assert_eq!(payload(bytes), expected);
         }

@@ -26,7 +26,11 @@ pub(crate) fn size(bytes: u64) -> String {
         unit = next;
         amount /= 1024.0;
     }
-    if unit == "B" { format!("{bytes} B") } else { format!("{amount:.1} {unit}") }
+    if unit == "B" {
+        format!("{bytes} B")
+    } else {
+        format!("{amount:.1} {unit}")
+    }
 }
 
 /// A duration in the unit that suits it: `84 us`, `1.25 ms`, `3.20 s`.
@@ -44,12 +48,20 @@ pub(crate) fn span(duration: Duration) -> String {
 /// How many a second; 0 when no time passed.
 pub(crate) fn per_second(count: u64, duration: Duration) -> u64 {
     let seconds = duration.as_secs_f64();
-    if seconds > 0.0 { (count as f64 / seconds) as u64 } else { 0 }
+    if seconds > 0.0 {
+        (count as f64 / seconds) as u64
+    } else {
+        0
+    }
 }
 
 /// `part / whole`, to one decimal; 0 when there is no whole.
 pub(crate) fn ratio(part: u64, whole: u64) -> f64 {
-    if whole == 0 { 0.0 } else { (part as f64 / whole as f64 * 10.0).round() / 10.0 }
+    if whole == 0 {
+        0.0
+    } else {
+        (part as f64 / whole as f64 * 10.0).round() / 10.0
+    }
 }
 
 /// Foreign text for a terminal: control characters are escaped, so that a file name can neither break a

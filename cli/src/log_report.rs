@@ -46,7 +46,10 @@ impl From<&RecoveryReport> for RecoveryJson {
             torn: report.torn.as_ref().map(|torn| TornJson {
                 file: torn.path.display().to_string(),
                 offset: torn.offset,
-                quarantine: torn.quarantine.as_ref().map(|path| path.display().to_string()),
+                quarantine: torn
+                    .quarantine
+                    .as_ref()
+                    .map(|path| path.display().to_string()),
             }),
             rewritten_events: report.rewritten_events,
             rebuilt_indexes: report.rebuilt_indexes.clone(),
@@ -89,10 +92,18 @@ impl fmt::Display for RecoveryInWords<'_> {
             _ => "",
         })?;
         if let Some(torn) = &report.torn {
-            write!(formatter, "; {} never acknowledged at the end", size(torn.bytes))?;
+            write!(
+                formatter,
+                "; {} never acknowledged at the end",
+                size(torn.bytes)
+            )?;
         }
         if !report.rebuilt_indexes.is_empty() {
-            write!(formatter, "; {} indexes derived anew", grouped(report.rebuilt_indexes.len() as u64))?;
+            write!(
+                formatter,
+                "; {} indexes derived anew",
+                grouped(report.rebuilt_indexes.len() as u64)
+            )?;
         }
         Ok(())
     }
@@ -101,7 +112,12 @@ impl fmt::Display for RecoveryInWords<'_> {
 /// One line about a damage.
 pub(crate) fn write_damage(out: &mut impl Write, damage: &Damage) -> io::Result<()> {
     let path = damage.path.display().to_string();
-    write!(out, "damaged: {}, offset {}", printable(&path), damage.offset)?;
+    write!(
+        out,
+        "damaged: {}, offset {}",
+        printable(&path),
+        damage.offset
+    )?;
     if damage.first <= damage.last {
         write!(out, ", positions {}..={}", damage.first, damage.last)?;
     } else {
@@ -116,7 +132,13 @@ mod tests {
 
     #[test]
     fn damage_without_events_has_no_positions() {
-        let damage = Damage { path: "1.idx".into(), offset: 7, first: 1, last: 0, what: "bits".into() };
+        let damage = Damage {
+            path: "1.idx".into(),
+            offset: 7,
+            first: 1,
+            last: 0,
+            what: "bits".into(),
+        };
         let json = serde_json::to_string(&DamageJson::from(&damage)).unwrap();
         assert_eq!(
             json,
@@ -124,7 +146,10 @@ mod tests {
         );
         let mut line = Vec::new();
         write_damage(&mut line, &damage).unwrap();
-        assert_eq!(String::from_utf8(line).unwrap(), "damaged: 1.idx, offset 7, no event affected: bits\n");
+        assert_eq!(
+            String::from_utf8(line).unwrap(),
+            "damaged: 1.idx, offset 7, no event affected: bits\n"
+        );
     }
 
     #[test]

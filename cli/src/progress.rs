@@ -6,26 +6,31 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 /// A bar over a known number of bytes.
 pub(crate) fn of_bytes(total: u64, doing: &'static str) -> ProgressBar {
-    bar(ProgressBar::new(total), doing, "{msg} {wide_bar} {bytes}/{total_bytes} {eta}")
+    bar(ProgressBar::new(total), doing, BYTES)
 }
 
 /// A counter of bytes whose end is not known.
 pub(crate) fn of_unknown_bytes(doing: &'static str) -> ProgressBar {
-    bar(ProgressBar::no_length(), doing, "{msg} {spinner} {bytes} {bytes_per_sec}")
+    bar(ProgressBar::no_length(), doing, UNKNOWN_BYTES)
 }
 
 /// A bar over a known number of commits of a repository.
 pub(crate) fn of_commits(total: u64, doing: &'static str) -> ProgressBar {
-    bar(ProgressBar::new(total), doing, "{msg} {wide_bar} {human_pos}/{human_len} commits {eta}")
+    bar(ProgressBar::new(total), doing, COMMITS)
 }
 
 fn bar(bar: ProgressBar, doing: &'static str, template: &'static str) -> ProgressBar {
     if !io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
-    let style = ProgressStyle::with_template(template).expect("the templates above are valid");
+    let style =
+        ProgressStyle::with_template(template).expect("a test sees that every template is valid");
     bar.with_style(style).with_message(doing)
 }
+
+const BYTES: &str = "{msg} {wide_bar} {bytes}/{total_bytes} {eta}";
+const UNKNOWN_BYTES: &str = "{msg} {spinner} {bytes} {bytes_per_sec}";
+const COMMITS: &str = "{msg} {wide_bar} {human_pos}/{human_len} commits {eta}";
 
 #[cfg(test)]
 mod tests {
@@ -34,11 +39,7 @@ mod tests {
     #[test]
     fn every_template_is_valid() {
         // The styles are only made on a terminal; so that a bad one is found without.
-        for template in [
-            "{msg} {wide_bar} {bytes}/{total_bytes} {eta}",
-            "{msg} {spinner} {bytes} {bytes_per_sec}",
-            "{msg} {wide_bar} {human_pos}/{human_len} commits {eta}",
-        ] {
+        for template in [BYTES, UNKNOWN_BYTES, COMMITS] {
             assert!(ProgressStyle::with_template(template).is_ok(), "{template}");
         }
     }

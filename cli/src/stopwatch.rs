@@ -7,7 +7,10 @@ use std::time::{Duration, Instant};
 pub(crate) struct Stopwatch(Instant);
 
 impl Stopwatch {
-    #[expect(clippy::disallowed_methods, reason = "the one room of this crate that reads a clock, to print rates")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one room of this crate that reads a clock, to print rates"
+    )]
     pub(crate) fn start() -> Self {
         Self(Instant::now())
     }

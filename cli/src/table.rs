@@ -19,12 +19,16 @@ pub(crate) enum Align {
 
 impl<const COLUMNS: usize> Table<COLUMNS> {
     pub(crate) fn new(align: [Align; COLUMNS]) -> Self {
-        Self { align, rows: Vec::new() }
+        Self {
+            align,
+            rows: Vec::new(),
+        }
     }
 
     /// Adds a row. Cells may hold foreign text: control characters are escaped.
     pub(crate) fn row(&mut self, cells: [impl AsRef<str>; COLUMNS]) {
-        self.rows.push(cells.map(|cell| printable(cell.as_ref()).into_owned()));
+        self.rows
+            .push(cells.map(|cell| printable(cell.as_ref()).into_owned()));
     }
 
     /// Two spaces before every column, none at the end of a line.
@@ -61,6 +65,9 @@ mod tests {
         table.row(["7", ""]);
         let mut out = Vec::new();
         table.write(&mut out).unwrap();
-        assert_eq!(String::from_utf8(out).unwrap(), "     1  one\n  1000  a\\tb\n     7\n");
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "     1  one\n  1000  a\\tb\n     7\n"
+        );
     }
 }

@@ -90,11 +90,10 @@ impl Directory {
         if is_new { self.disk.sync_dir(&self.path) } else { Ok(()) }
     }
 
-    /// The newest valid watermark of this log.
-    pub(crate) fn read_watermark(&self, log_id: [u8; 16]) -> Result<Option<Watermark>, Error> {
+    /// The newest valid watermark, of whatever log.
+    pub(crate) fn read_watermark(&self) -> Result<Option<Watermark>, Error> {
         let bytes = self.read_whole(&self.file(WATERMARK_FILE), WATERMARK_FILE_LEN as u64)?;
-        let watermark = bytes.and_then(|bytes| Watermark::decode_newest(&bytes));
-        Ok(watermark.filter(|watermark| watermark.log_id == log_id))
+        Ok(bytes.and_then(|bytes| Watermark::decode_newest(&bytes)))
     }
 
     /// The watermark file for writing, created with its full length when missing.

@@ -77,6 +77,15 @@ pub enum Error {
         holder: String,
     },
 
+    /// The directory cannot be written. Nothing was changed.
+    #[error("{dir}: cannot be written: {source}; open it read-only, or give write permission", dir = dir.display())]
+    NotWritable {
+        /// The log.
+        dir: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+
     /// The path holds something that is no log.
     #[error("{path}: {found}, expected {expected}", path = path.display())]
     NotALog {
@@ -229,6 +238,7 @@ pub enum Limit {
     TrackingName,
     EventCount,
     Batch,
+    TrackingTable,
 }
 
 impl Limit {
@@ -244,6 +254,7 @@ impl Limit {
             Self::Payload => "raise `payload_len_max`, or store the content elsewhere and a reference here",
             Self::Batch => "split it into several appends",
             Self::EventCount => "give at least one event, or a tracking position",
+            Self::TrackingTable => "use fewer names, or a greater `segment_len`",
             Self::TagCount => "tag only what decisions ask for",
             _ => "shorten it",
         }
@@ -264,6 +275,7 @@ impl fmt::Display for Limit {
             Self::TrackingName => "bytes of a tracking name",
             Self::EventCount => "events in a batch",
             Self::Batch => "bytes of a batch",
+            Self::TrackingTable => "bytes of all tracking names",
         })
     }
 }

@@ -47,6 +47,8 @@ pub(crate) struct Housekeeper {
     spare_changed: Condvar,
     /// Without a thread, jobs wait here until the appending thread has the time.
     inline: Mutex<Vec<Job>>,
+    /// Held while a job is done: jobs follow each other even when several threads do them.
+    working: Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -181,6 +183,7 @@ fn run(inner: &Inner, jobs: &Receiver<Job>) {
 }
 
 fn do_job(inner: &Inner, job: Job) {
+    let _working = inner.housekeeper.working.lock();
     let done = match job {
         Job::Sealed(number) => finish_sealed(inner, number),
         Job::PrepareSpare(number) => {
@@ -203,12 +206,10 @@ pub(crate) fn finish_sealed(inner: &Inner, number: u64) -> Result<(), Error> {
         return Ok(());
     };
     let segment = &set.segments[place];
-    let entry = *segment.sealed_entry().expect("the writer sealed it before it asked");
     inner.write_manifest(|manifest| {
-        let is_next = manifest.segments.last().is_none_or(|last| last.number < number);
-        if is_next {
-            manifest.segments.push(entry);
-        }
+        let named = manifest.segments.last().map_or(0, |last| last.number);
+        let sealed = set.segments.iter().filter_map(|segment| segment.sealed_entry());
+        manifest.segments.extend(sealed.filter(|entry| entry.number > named));
     })?;
     segment.file()?.cut().map_err(Error::io(&segment.path, "cut the segment"))?;
     write_index(inner, segment)?;

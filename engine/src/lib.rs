@@ -27,14 +27,25 @@
 
 mod aggregate_id;
 mod batch;
+mod commit;
+mod directory;
 mod error;
 mod event;
+mod housekeeping;
 mod log;
 mod options;
+mod prepared;
 mod query;
+mod recovery;
 mod report;
+mod segment;
+mod segment_set;
+mod stats;
 mod subscription;
+mod topics;
+mod verify;
 mod view;
+mod writer;
 
 pub use aggregate_id::AggregateId;
 pub use annals_segments::format::record::Encoding;

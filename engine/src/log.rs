@@ -1,34 +1,466 @@
-//! STUB: signatures only, being implemented.
-#![allow(missing_docs, clippy::todo, unused_variables, dead_code, reason = "stub")]
+//! The log: the handle that programs hold, and what its parts share.
+
+use std::collections::BTreeMap;
+use std::io;
 use std::ops::RangeBounds;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use annals_segments::DiskLock;
+use annals_segments::format::manifest::Manifest;
+use parking_lot::{Condvar, Mutex, RwLock};
 use uuid::Uuid;
-use crate::*;
+
+use crate::aggregate_id::AggregateId;
+use crate::batch::Batch;
+use crate::commit::{CommitQueue, Submission};
+use crate::directory::Directory;
+use crate::error::Error;
+use crate::event::RecordedEvent;
+use crate::housekeeping::Housekeeper;
+use crate::options::LogOptions;
+use crate::prepared::PreparedBatch;
+use crate::query::{Direction, Query};
+use crate::recovery;
+use crate::report::{RecoveryReport, Stats, VerifyReport};
+use crate::segment::LogIdentity;
+use crate::segment_set::SegmentSet;
+use crate::subscription::Subscription;
+use crate::view::{Events, View};
+use crate::writer::Writer;
+
+/// An open log. Clones are handles to the same log; dropping the last one closes it.
 #[derive(Clone, Debug)]
-pub struct Log;
+pub struct Log {
+    handle: Arc<Handle>,
+}
+
+/// Closes the log when the last [`Log`] goes. Subscriptions and the housekeeping thread hold the inner
+/// part only, and so do not keep a log open.
+#[derive(Debug)]
+struct Handle {
+    inner: Arc<Inner>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        if let Err(error) = self.inner.close() {
+            tracing::warn!(%error, "closing the log failed; the next open recovers it");
+        }
+    }
+}
+
+/// Where the events of a batch lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Appended { pub first: u64, pub last: u64 }
+#[must_use = "it tells the positions of the events; drop it explicitly if they are of no interest"]
+pub struct Appended {
+    /// Position of the first event.
+    pub first: u64,
+    /// Position of the last event; one below `first` for a batch without events.
+    pub last: u64,
+}
+
 impl Log {
-    pub fn open(dir: impl AsRef<Path>) -> Result<Log, Error> { todo!() }
-    pub fn open_read_only(dir: impl AsRef<Path>) -> Result<Log, Error> { todo!() }
-    pub fn in_memory() -> Result<Log, Error> { todo!() }
-    pub fn options() -> LogOptions { LogOptions::default() }
-    pub fn append(&self, batch: impl Into<Batch>) -> Result<Appended, Error> { todo!() }
-    pub fn view(&self) -> View { todo!() }
-    pub fn read(&self, positions: impl RangeBounds<u64>, query: &Query, direction: Direction) -> Events { todo!() }
-    pub fn read_aggregate(&self, id: &AggregateId, versions: impl RangeBounds<u64>, direction: Direction) -> Events { todo!() }
-    pub fn get(&self, event_id: Uuid) -> Result<Option<RecordedEvent>, Error> { todo!() }
-    pub fn version(&self, id: &AggregateId) -> Result<Option<u64>, Error> { todo!() }
-    pub fn head(&self) -> u64 { todo!() }
-    pub fn durable_head(&self) -> u64 { todo!() }
-    pub fn tracking(&self, name: &str) -> Option<u64> { todo!() }
-    pub fn subscribe(&self, after: u64, query: Query) -> Subscription { todo!() }
-    pub fn sync(&self) -> Result<u64, Error> { todo!() }
-    pub fn recovery(&self) -> &RecoveryReport { todo!() }
-    pub fn stats(&self) -> Result<Stats, Error> { todo!() }
-    pub fn verify(&self, progress: impl FnMut(u64, u64)) -> Result<VerifyReport, Error> { todo!() }
-    pub fn dir(&self) -> &Path { todo!() }
-    pub fn close(&self) -> Result<(), Error> { todo!() }
-    pub(crate) fn open_with(dir: &Path, options: LogOptions) -> Result<Log, Error> { todo!() }
-    pub(crate) fn open_read_only_with(dir: &Path, options: LogOptions) -> Result<Log, Error> { todo!() }
+    /// Opens the log in `dir` for writing, and creates it when it is missing.
+    ///
+    /// # Errors
+    /// As [`LogOptions::open`].
+    pub fn open(dir: impl AsRef<Path>) -> Result<Self, Error> {
+        LogOptions::default().open(dir)
+    }
+
+    /// Opens the log in `dir` for reading; see [`LogOptions::open_read_only`].
+    ///
+    /// # Errors
+    /// As [`LogOptions::open_read_only`].
+    pub fn open_read_only(dir: impl AsRef<Path>) -> Result<Self, Error> {
+        LogOptions::default().open_read_only(dir)
+    }
+
+    /// A log in memory, gone when it is dropped. For tests.
+    ///
+    /// # Errors
+    /// [`Error::Full`] when there is no memory for it.
+    pub fn in_memory() -> Result<Self, Error> {
+        LogOptions::default().open_in_memory()
+    }
+
+    /// Options to open a log with.
+    pub fn options() -> LogOptions {
+        LogOptions::default()
+    }
+
+    pub(crate) fn open_with(dir: &Path, options: LogOptions) -> Result<Self, Error> {
+        recovery::open(dir, options).map(Self::from_inner)
+    }
+
+    pub(crate) fn open_read_only_with(dir: &Path, options: LogOptions) -> Result<Self, Error> {
+        recovery::open_read_only(dir, options).map(Self::from_inner)
+    }
+
+    fn from_inner(inner: Arc<Inner>) -> Self {
+        Self { handle: Arc::new(Handle { inner }) }
+    }
+
+    /// Appends a batch and returns once it is what its [`Durability`](crate::Durability) promises.
+    ///
+    /// All of it becomes visible together or, after a crash, none does. Its events get consecutive
+    /// positions in the order given. Blocks for one write and, when durable, one sync, both shared with
+    /// whoever appends at the same time.
+    ///
+    /// # Errors
+    /// [`Error::VersionConflict`], [`Error::TrackingConflict`], [`Error::Limit`], [`Error::Full`]: nothing
+    /// was written. [`Error::Indeterminate`]: the disk failed under way. [`Error::Poisoned`],
+    /// [`Error::ReadOnly`], [`Error::Closed`]: this log takes no appends.
+    pub fn append(&self, batch: impl Into<Batch>) -> Result<Appended, Error> {
+        self.handle.inner.append(batch.into())
+    }
+
+    /// Makes [buffered](crate::Durability::Buffered) events durable and returns the durable head.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`], [`Error::ReadOnly`], [`Error::Closed`].
+    pub fn sync(&self) -> Result<u64, Error> {
+        self.handle.inner.sync()
+    }
+
+    /// The log as it is now, for reading without copying. Cheap: it pins, it does not copy.
+    pub fn view(&self) -> View {
+        self.handle.inner.view()
+    }
+
+    /// Reads events into copies of their own; [`View::read`] does the same without copying.
+    pub fn read(&self, positions: impl RangeBounds<u64>, query: &Query, direction: Direction) -> Events {
+        Events::by_position(self.view(), &positions, query, direction)
+    }
+
+    /// Reads the events of one aggregate into copies of their own; see [`View::read_aggregate`].
+    pub fn read_aggregate(&self, id: &AggregateId, versions: impl RangeBounds<u64>, direction: Direction) -> Events {
+        Events::by_aggregate(self.view(), id, &versions, direction)
+    }
+
+    /// The event with this id.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] and [`Error::Io`] when what has to be read cannot be.
+    pub fn get(&self, event_id: Uuid) -> Result<Option<RecordedEvent>, Error> {
+        Ok(self.view().get(event_id)?.map(|event| event.to_owned()))
+    }
+
+    /// Last version of an aggregate, `None` when it has no events.
+    ///
+    /// # Errors
+    /// As [`Log::get`].
+    pub fn version(&self, id: &AggregateId) -> Result<Option<u64>, Error> {
+        self.view().version(id)
+    }
+
+    /// Last visible position; 0 when there are no events.
+    pub fn head(&self) -> u64 {
+        self.handle.inner.visible.load(Ordering::Acquire)
+    }
+
+    /// Last position that survives a loss of power.
+    pub fn durable_head(&self) -> u64 {
+        self.handle.inner.durable_head()
+    }
+
+    /// Position recorded for an upstream by [`Batch::tracking`]; `None` when there is none.
+    pub fn tracking(&self, name: &str) -> Option<u64> {
+        self.handle.inner.tracking.read().get(name).copied()
+    }
+
+    /// Follows the events behind position `after` that match `query`: those that are there, then those
+    /// to come, without a gap and without a duplicate, each only once it is durable.
+    pub fn subscribe(&self, after: u64, query: Query) -> Subscription {
+        Subscription::new(self.handle.inner.clone(), after, query)
+    }
+
+    /// How the log was found when it was opened.
+    pub fn recovery(&self) -> &RecoveryReport {
+        &self.handle.inner.recovery
+    }
+
+    /// What the log holds. Counting aggregates takes time proportional to the keys in the indexes.
+    ///
+    /// # Errors
+    /// [`Error::Io`] and [`Error::Corrupt`] when an index has to be derived and cannot be.
+    pub fn stats(&self) -> Result<Stats, Error> {
+        crate::stats::stats(&self.handle.inner)
+    }
+
+    /// Reads every byte and checks every checksum, position and version, and the indexes against the
+    /// log. `progress` is told the bytes done and the bytes of all.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the disk refuses to be read. Damage is no error: it is in the report.
+    pub fn verify(&self, progress: impl FnMut(u64, u64)) -> Result<VerifyReport, Error> {
+        crate::verify::verify(&self.handle.inner, progress)
+    }
+
+    /// The directory of the log.
+    pub fn dir(&self) -> &Path {
+        &self.handle.inner.directory.path
+    }
+
+    /// Syncs everything, marks the log as closed in an orderly way and releases it. Later appends answer
+    /// [`Error::Closed`], subscriptions end; closing again does nothing.
+    ///
+    /// # Errors
+    /// [`Error::Indeterminate`] when the last sync failed: what was acknowledged as buffered may be lost.
+    pub fn close(&self) -> Result<(), Error> {
+        self.handle.inner.close()
+    }
+}
+
+/// What the parts of an open log share.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) directory: Directory,
+    pub(crate) log: LogIdentity,
+    pub(crate) options: LogOptions,
+    pub(crate) recovery: RecoveryReport,
+    pub(crate) housekeeper: Housekeeper,
+    /// `None` in a read-only log, and once it is closed.
+    pub(crate) writer: Mutex<Option<Writer>>,
+    pub(crate) manifest: Mutex<Manifest>,
+    pub(crate) read_only: bool,
+    set: RwLock<Arc<SegmentSet>>,
+    tracking: RwLock<BTreeMap<Box<str>, u64>>,
+    visible: AtomicU64,
+    durable: AtomicU64,
+    queue: CommitQueue,
+    poison: OnceLock<String>,
+    closed: AtomicBool,
+    lock: Mutex<Option<Box<dyn DiskLock>>>,
+    changed: Changed,
+}
+
+/// What [`Inner`] is made of when a log has been opened.
+pub(crate) struct Opened {
+    pub(crate) directory: Directory,
+    pub(crate) log: LogIdentity,
+    pub(crate) options: LogOptions,
+    pub(crate) recovery: RecoveryReport,
+    pub(crate) writer: Option<Writer>,
+    pub(crate) manifest: Manifest,
+    pub(crate) set: SegmentSet,
+    pub(crate) tracking: BTreeMap<Box<str>, u64>,
+    /// Last position that is there; all of it is durable.
+    pub(crate) head: u64,
+    pub(crate) lock: Option<Box<dyn DiskLock>>,
+}
+
+impl Inner {
+    pub(crate) fn new(opened: Opened) -> Self {
+        Self {
+            directory: opened.directory,
+            log: opened.log,
+            options: opened.options,
+            recovery: opened.recovery,
+            housekeeper: Housekeeper::default(),
+            read_only: opened.writer.is_none(),
+            writer: Mutex::new(opened.writer),
+            manifest: Mutex::new(opened.manifest),
+            set: RwLock::new(Arc::new(opened.set)),
+            tracking: RwLock::new(opened.tracking),
+            visible: AtomicU64::new(opened.head),
+            durable: AtomicU64::new(opened.head),
+            queue: CommitQueue::default(),
+            poison: OnceLock::new(),
+            closed: AtomicBool::new(false),
+            lock: Mutex::new(opened.lock),
+            changed: Changed::default(),
+        }
+    }
+
+    fn append(&self, batch: Batch) -> Result<Appended, Error> {
+        if self.read_only {
+            return Err(Error::ReadOnly { dir: self.directory.path.clone() });
+        }
+        if let Some(refusal) = self.refusal() {
+            return Err(refusal);
+        }
+        let submission = Submission::new(PreparedBatch::new(batch, &self.log, &self.options)?);
+        let outcome = self.queue.commit(submission, |group| {
+            let _guard = PoisonOnPanic(self);
+            let _span = tracing::debug_span!("commit", batches = group.len()).entered();
+            match &mut *self.writer.lock() {
+                Some(writer) => writer.commit(self, group),
+                None => group.iter().for_each(|submission| submission.complete(Err(Error::Closed))),
+            }
+        });
+        self.housekeeper.run_inline(self);
+        outcome
+    }
+
+    pub(crate) fn sync(&self) -> Result<u64, Error> {
+        if self.read_only {
+            return Err(Error::ReadOnly { dir: self.directory.path.clone() });
+        }
+        let mut writer = self.writer.lock();
+        if let Some(refusal) = self.refusal() {
+            return Err(refusal);
+        }
+        let Some(writer) = &mut *writer else { return Err(Error::Closed) };
+        match writer.sync_all(self) {
+            Ok(()) => Ok(self.durable_head()),
+            Err(error) => Err(Error::Poisoned { reason: self.poison(&writer.segment.path, error) }),
+        }
+    }
+
+    pub(crate) fn close(&self) -> Result<(), Error> {
+        if self.closed.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        self.housekeeper.stop();
+        let closed = match self.writer.lock().take() {
+            Some(mut writer) if !self.is_poisoned() => {
+                writer.close(self).map_err(|error| self.poison(&writer.segment.path, error))
+            }
+            _ => Ok(()),
+        };
+        self.changed.notify();
+        *self.lock.lock() = None;
+        closed.map_err(|reason| Error::Indeterminate { reason })
+    }
+
+    /// Why the log takes no appends, if so.
+    pub(crate) fn refusal(&self) -> Option<Error> {
+        if self.is_closed() {
+            return Some(Error::Closed);
+        }
+        self.poison.get().map(|reason| Error::Poisoned { reason: reason.clone() })
+    }
+
+    pub(crate) fn is_poisoned(&self) -> bool {
+        self.poison.get().is_some()
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Refuses appends from here on. Returns the reason, the first one when there are several.
+    pub(crate) fn poison(&self, path: &Path, error: io::Error) -> String {
+        let reason = self.poison.get_or_init(|| format!("{}: {error}", path.display())).clone();
+        tracing::error!(%reason, "the log takes no more appends");
+        reason
+    }
+
+    pub(crate) fn view(&self) -> View {
+        // In this order: what is durable is visible, and what is visible is in the set.
+        let durable = self.durable_head();
+        let visible = self.visible.load(Ordering::Acquire);
+        View { set: self.set(), log: self.log.clone(), visible, durable }
+    }
+
+    pub(crate) fn set(&self) -> Arc<SegmentSet> {
+        self.set.read().clone()
+    }
+
+    pub(crate) fn update_set(&self, change: impl FnOnce(&mut SegmentSet)) {
+        let mut set = self.set.write();
+        let mut changed = (**set).clone();
+        change(&mut changed);
+        *set = Arc::new(changed);
+    }
+
+    pub(crate) fn newest_segment(&self) -> u64 {
+        self.set.read().segments.last().map_or(0, |segment| segment.number)
+    }
+
+    pub(crate) fn durable_head(&self) -> u64 {
+        self.durable.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_visible(&self, position: u64) {
+        self.visible.fetch_max(position, Ordering::AcqRel);
+    }
+
+    pub(crate) fn set_durable(&self, position: u64) {
+        if self.durable.fetch_max(position, Ordering::AcqRel) < position {
+            self.changed.notify();
+        }
+    }
+
+    pub(crate) fn advance_tracking(&self, advanced: Vec<(Box<str>, u64)>) {
+        if !advanced.is_empty() {
+            self.tracking.write().extend(advanced);
+        }
+    }
+
+    /// Writes the manifest with a change in it.
+    pub(crate) fn write_manifest(&self, change: impl FnOnce(&mut Manifest)) -> Result<(), Error> {
+        let mut manifest = self.manifest.lock();
+        let mut changed = manifest.clone();
+        change(&mut changed);
+        changed.generation += 1;
+        changed.durable_position = self.durable_head();
+        self.directory
+            .write_manifest(&changed)
+            .map_err(Error::io(&self.directory.path, "write the manifest"))?;
+        *manifest = changed;
+        Ok(())
+    }
+
+    /// Waits until something is durable behind `after`, the log is closed, `is_stopped` says so, or the
+    /// time is over. Answers whether something is.
+    pub(crate) fn wait_for_durable(&self, after: u64, timeout: Option<Duration>, is_stopped: impl Fn() -> bool) -> bool {
+        let is_over = || self.durable_head() > after || self.is_closed() || is_stopped();
+        self.changed.wait(timeout, is_over);
+        self.durable_head() > after
+    }
+
+    /// Wakes whoever waits, to look again.
+    pub(crate) fn wake(&self) {
+        self.changed.notify();
+    }
+}
+
+/// Wakes followers. Costs the writer nothing while nobody waits.
+#[derive(Debug, Default)]
+struct Changed {
+    waiters: Mutex<usize>,
+    condition: Condvar,
+    /// Mirrors `waiters`, to be read without the lock.
+    has_waiters: AtomicBool,
+}
+
+impl Changed {
+    fn notify(&self) {
+        // The waiter raises the flag before it looks at the state, the notifier changes the state before
+        // it looks at the flag: one of the two sees the other. Both sides use the total order for that.
+        std::sync::atomic::fence(Ordering::SeqCst);
+        if self.has_waiters.load(Ordering::SeqCst) {
+            let _waiters = self.waiters.lock();
+            self.condition.notify_all();
+        }
+    }
+
+    fn wait(&self, timeout: Option<Duration>, is_over: impl Fn() -> bool) {
+        let mut waiters = self.waiters.lock();
+        *waiters += 1;
+        self.has_waiters.store(true, Ordering::SeqCst);
+        std::sync::atomic::fence(Ordering::SeqCst);
+        match timeout {
+            None => self.condition.wait_while(&mut waiters, |_| !is_over()),
+            Some(timeout) => drop(self.condition.wait_while_for(&mut waiters, |_| !is_over(), timeout)),
+        };
+        *waiters -= 1;
+        self.has_waiters.store(*waiters > 0, Ordering::SeqCst);
+    }
+}
+
+/// A panic while committing leaves the writer in an unknown state: nothing may follow.
+struct PoisonOnPanic<'a>(&'a Inner);
+
+impl Drop for PoisonOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.poison(&self.0.directory.path, io::Error::other("a committing thread panicked"));
+        }
+    }
 }

@@ -82,10 +82,11 @@ impl PreparedBatch {
             prepared.keys.extend(log.aggregate(id_kind, id_bytes));
             prepared.keys.push(log.topic(&event.topic));
             prepared.keys.extend(event.tags.iter().map(|tag| log.tag(tag)));
+            let topic = prepared.topic_index(event.topic);
             prepared.records.push(PreparedRecord {
                 len: prepared.encoded.len() - start,
                 body_crc: record::body_crc(&prepared.encoded[start..]),
-                topic: prepared.topic_index(event.topic),
+                topic,
                 aggregate: event.aggregate,
                 version: event.version,
                 event_id: *event_id.as_bytes(),

@@ -257,14 +257,6 @@ impl Segment {
         *self.index.write() = Index::Sealed(sealed);
     }
 
-    /// Runs `ask` when the mapped index is in use.
-    pub(crate) fn with_sealed_index<R>(&self, ask: impl FnOnce(&SealedIndex<FrozenFile>) -> R) -> Option<R> {
-        match &*self.index.read() {
-            Index::Sealed(sealed) => Some(ask(sealed)),
-            Index::Tail(_) | Index::Unopened => None,
-        }
-    }
-
     fn identity(&self) -> Option<Identity> {
         let entry = self.sealed.get()?;
         Some(Identity {
@@ -399,7 +391,7 @@ pub(crate) fn index_frame(tail: &mut TailIndex, topics: &Topics, log: &LogIdenti
 }
 
 /// Keeps the place of events that are lost, up to `len` events in all.
-fn pad_index(tail: &mut TailIndex, len: u64) {
+pub(crate) fn pad_index(tail: &mut TailIndex, len: u64) {
     while u64::from(tail.len()) < len && u64::from(tail.len()) < EVENTS_MAX {
         tail.push(0, 0, [0; 16], IdHash::new(0, &[0; 16]), []);
     }

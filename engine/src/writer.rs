@@ -76,6 +76,30 @@ struct Placed {
 }
 
 impl Writer {
+    /// A writer at the start of a segment's frames.
+    pub(crate) fn new(
+        segment: Arc<Segment>,
+        next_position: u64,
+        last_time_us: u64,
+        watermark: Arc<dyn DiskFile>,
+        watermark_generation: u64,
+    ) -> Self {
+        Self {
+            segment,
+            end: SEGMENT_HEADER_LEN,
+            next_position,
+            last_time_us,
+            first_time_us: 0,
+            topics: HashMap::new(),
+            topics_len: 0,
+            tracking: BTreeMap::new(),
+            since_dictionary: 0,
+            unsynced: 0,
+            watermark,
+            watermark_generation,
+        }
+    }
+
     /// Commits the submissions in order and leaves each its outcome.
     pub(crate) fn commit(&mut self, inner: &Inner, submissions: &[Arc<Submission>]) {
         let time_us = self.last_time_us.max(inner.options.clock.now_us());
@@ -249,9 +273,14 @@ impl Writer {
         }
         let number = self.topics.len() as u32;
         preamble.define_topic(number, topic);
-        self.topics_len += ENTRY_LEN_MAX + topic.len();
-        self.topics.insert(topic.into(), number);
+        self.adopt_topic(topic.into(), number);
         number
+    }
+
+    /// Notes a topic that the segment defines.
+    pub(crate) fn adopt_topic(&mut self, topic: Box<str>, number: u32) {
+        self.topics_len += ENTRY_LEN_MAX + topic.len();
+        self.topics.insert(topic, number);
     }
 
     fn repeat_dictionary_when_due(&mut self, inner: &Inner, group: &mut Group, time_us: u64) {
@@ -319,7 +348,7 @@ impl Writer {
     }
 
     fn write(&mut self, inner: &Inner, bytes: &[u8]) -> io::Result<()> {
-        debug_assert!(inner.refusal().is_none(), "nothing is written to a log that refuses appends");
+        assert!(!inner.is_poisoned(), "nothing is written behind a failed write");
         if bytes.is_empty() {
             return Ok(());
         }
@@ -335,9 +364,14 @@ impl Writer {
     fn sync(&mut self, inner: &Inner) -> io::Result<()> {
         self.segment.file().expect("the segment being written is open").sync()?;
         self.unsynced = 0;
+        self.write_watermark(inner.log.id)
+    }
+
+    /// Says in the watermark that everything written is durable, which it is.
+    pub(crate) fn write_watermark(&mut self, log_id: [u8; 16]) -> io::Result<()> {
         self.watermark_generation += 1;
         let watermark = Watermark {
-            log_id: inner.log.id,
+            log_id,
             generation: self.watermark_generation,
             position: self.next_position - 1,
             segment: self.segment.number,
@@ -440,7 +474,9 @@ impl Writer {
     pub(crate) fn close(&mut self, inner: &Inner) -> io::Result<()> {
         self.sync_all(inner)?;
         let mut closing = Vec::new();
-        self.encode_closing(inner, &[FrameKind::Close], self.last_time_us, &mut closing);
+        // The dictionary once more: losing the frame that defined a topic must not lose the topic.
+        let kinds = [FrameKind::Dictionary, FrameKind::Close];
+        self.encode_closing(inner, &kinds, self.last_time_us, &mut closing);
         self.write(inner, &closing)?;
         self.sync(inner)?;
         self.watermark.sync_data()

@@ -125,6 +125,11 @@ impl TailIndex {
         self.keys.len() as u32
     }
 
+    /// The distinct keys, in no particular order.
+    pub fn keys(&self) -> impl ExactSizeIterator<Item = KeyHash> + '_ {
+        self.keys.keys().copied()
+    }
+
     /// Estimate of the memory in use on the heap, in bytes: what is reserved, slack included.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {

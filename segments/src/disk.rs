@@ -177,14 +177,19 @@ pub trait Mapping: Debug + Send + Sync {
     /// # Safety
     /// While the returned slice lives:
     /// - no one writes to these bytes of the file, through this process or another;
-    /// - no one cuts the file below `range.end`.
+    /// - no one cuts the file below `range.end`;
+    /// - earlier writes to these bytes happen before the call (the caller has learnt of them by
+    ///   acquire/release).
     ///
     /// [`SegmentFile`](crate::SegmentFile) and files that are never written again after they were
-    /// synced under their final name meet both.
+    /// synced under their final name meet all three.
     ///
     /// # Panics
     /// When `range` reaches past [`Mapping::len`].
-    #[allow(unsafe_code, reason = "the contract is the caller's: only it knows who writes the file")]
+    #[allow(
+        unsafe_code,
+        reason = "the contract is the caller's: only it knows who writes the file"
+    )]
     unsafe fn bytes(&self, range: Range<usize>) -> &[u8];
 }
 

@@ -157,7 +157,8 @@ pub enum FormatError {
         /// The unknown flags.
         flags: u32,
     },
-    /// The checksum fits, and yet a field is outside its range.
+    /// The checksum fits, and yet a field is outside its range; or a length, needed to find what the
+    /// checksum covers, is.
     #[error("{structure}: {field} is {found}, expected {expected}")]
     Field {
         /// The structure that was read.
@@ -225,7 +226,7 @@ fn check_magic(
 }
 
 /// Refuses a later version and unknown incompatible features, in this order: a later version may
-/// give the flags another meaning.
+/// give the flags another meaning. Called behind the checksum, so that damage is not taken for either.
 fn check_version(
     structure: &'static str,
     version: u16,
@@ -253,6 +254,23 @@ fn check_version(
         });
     }
     Ok(())
+}
+
+/// Refuses bytes that are not zero where version 1 has nothing: padding, reserved, unused.
+fn check_zeros(
+    structure: &'static str,
+    field: &'static str,
+    bytes: &[u8],
+) -> Result<(), FormatError> {
+    match bytes.iter().find(|byte| **byte != 0) {
+        Some(byte) => Err(FormatError::Field {
+            structure,
+            field,
+            found: u64::from(*byte),
+            expected: "zeros",
+        }),
+        None => Ok(()),
+    }
 }
 
 fn array_at<const N: usize>(bytes: &[u8], offset: usize) -> [u8; N] {

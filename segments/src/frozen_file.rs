@@ -23,14 +23,17 @@ impl FrozenFile {
     pub fn open(disk: &dyn Disk, path: &Path) -> io::Result<Self> {
         let file = disk.open(path, OpenMode::Read)?;
         let len = usize::try_from(file.len()?).map_err(|_| io::ErrorKind::FileTooLarge)?;
-        Ok(Self { mapping: file.map(len)? })
+        Ok(Self {
+            mapping: file.map(len)?,
+        })
     }
 }
 
 impl AsRef<[u8]> for FrozenFile {
     fn as_ref(&self) -> &[u8] {
         // SAFETY: a finished file is never written and never cut: only `write_finished` makes such files,
-        // under a temporary name, and replaces them by renaming another over them.
+        // under a temporary name, and replaces them by renaming another over them. Its writes happen
+        // before: a name is opened by who saw `write_finished` return or found it in a listing.
         #[expect(unsafe_code, reason = "the room where finished files become a slice")]
         unsafe {
             self.mapping.bytes(0..self.mapping.len())

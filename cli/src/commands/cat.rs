@@ -48,10 +48,17 @@ pub(crate) fn run(args: &CatArgs, out: &mut impl Write) -> Result<Outcome, CliEr
     Ok(Outcome::of_damage(damage_found))
 }
 
-fn events_of_aggregate<'v>(args: &CatArgs, view: &'v View, id: &str) -> Result<EventsIn<'v>, CliError> {
+fn events_of_aggregate<'v>(
+    args: &CatArgs,
+    view: &'v View,
+    id: &str,
+) -> Result<EventsIn<'v>, CliError> {
     let aggregate = AggregateId::parse(id)?;
     if view.version(&aggregate)?.is_none() {
-        return Err(CliError::UnknownAggregate { dir: args.dir.clone(), id: id.to_owned() });
+        return Err(CliError::UnknownAggregate {
+            dir: args.dir.clone(),
+            id: id.to_owned(),
+        });
     }
     Ok(view.read_aggregate(&aggregate, .., direction(args)))
 }
@@ -61,11 +68,18 @@ fn query(args: &CatArgs) -> Query {
         return Query::all();
     }
     let with_topics = args.topics.iter().fold(QueryItem::new(), QueryItem::topic);
-    args.tags.iter().fold(with_topics, |item, tag| item.tag(tag.as_bytes())).into()
+    args.tags
+        .iter()
+        .fold(with_topics, |item, tag| item.tag(tag.as_bytes()))
+        .into()
 }
 
 fn direction(args: &CatArgs) -> Direction {
-    if args.reverse { Direction::Backward } else { Direction::Forward }
+    if args.reverse {
+        Direction::Backward
+    } else {
+        Direction::Forward
+    }
 }
 
 type Positions = (Bound<u64>, Bound<u64>);

@@ -38,7 +38,11 @@ pub(crate) fn run(args: &ImportArgs, out: &mut impl Write) -> Result<Outcome, Cl
         log: &log,
         input: name,
         batch: args.batch.get(),
-        durability: if args.buffered { Durability::Buffered } else { Durability::Sync },
+        durability: if args.buffered {
+            Durability::Buffered
+        } else {
+            Durability::Sync
+        },
         acks: args.acks.then_some(&mut *out),
         pending: VecDeque::new(),
         pending_len: 0,
@@ -49,7 +53,12 @@ pub(crate) fn run(args: &ImportArgs, out: &mut impl Write) -> Result<Outcome, Cl
     let (stored, commits) = (import.stored, import.commits);
     bar.finish_and_clear();
     // Also after a bad line: what is stored is to survive, and the log is to be found closed.
-    let closed = if stored.events > 0 { log.sync().map(drop) } else { Ok(()) }.and_then(|()| log.close());
+    let closed = if stored.events > 0 {
+        log.sync().map(drop)
+    } else {
+        Ok(())
+    }
+    .and_then(|()| log.close());
     ended?;
     closed?;
 
@@ -88,10 +97,20 @@ struct Summary {
 /// The input, its name for messages, and a bar that suits it.
 fn open_input(path: &Path) -> Result<(Box<dyn BufRead>, String, ProgressBar), CliError> {
     if path == Path::new("-") {
-        return Ok((Box::new(io::stdin().lock()), "stdin".to_owned(), progress::of_unknown_bytes("importing")));
+        return Ok((
+            Box::new(io::stdin().lock()),
+            "stdin".to_owned(),
+            progress::of_unknown_bytes("importing"),
+        ));
     }
-    let cannot_read = |source| CliError::Input { path: path.to_owned(), source };
-    #[expect(clippy::disallowed_methods, reason = "a file of the user's, not of the log")]
+    let cannot_read = |source| CliError::Input {
+        path: path.to_owned(),
+        source,
+    };
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a file of the user's, not of the log"
+    )]
     let file = File::open(path).map_err(cannot_read)?;
     let about = file.metadata().map_err(cannot_read)?;
     if about.is_dir() {
@@ -102,7 +121,11 @@ fn open_input(path: &Path) -> Result<(Box<dyn BufRead>, String, ProgressBar), Cl
         true => progress::of_bytes(about.len(), "importing"),
         false => progress::of_unknown_bytes("importing"),
     };
-    Ok((Box::new(BufReader::with_capacity(READ_LEN, file)), path.display().to_string(), bar))
+    Ok((
+        Box::new(BufReader::with_capacity(READ_LEN, file)),
+        path.display().to_string(),
+        bar,
+    ))
 }
 
 struct Import<'a, W> {
@@ -121,10 +144,18 @@ struct Import<'a, W> {
 }
 
 impl<W: Write> Import<'_, W> {
-    fn all_lines(&mut self, input: impl BufRead, args: &ImportArgs, bar: &ProgressBar) -> Result<(), CliError> {
+    fn all_lines(
+        &mut self,
+        input: impl BufRead,
+        args: &ImportArgs,
+        bar: &ProgressBar,
+    ) -> Result<(), CliError> {
         let mut reader = LineReader::new(input);
         loop {
-            let read = reader.next_line().map_err(|source| CliError::Input { path: args.file.clone(), source })?;
+            let read = reader.next_line().map_err(|source| CliError::Input {
+                path: args.file.clone(),
+                source,
+            })?;
             let (number, parsed) = match read {
                 LineRead::End => return self.store_pending(),
                 LineRead::TooLong { number } => (number, Err(LineError::TooLong)),
@@ -152,7 +183,7 @@ impl<W: Write> Import<'_, W> {
     }
 
     fn store_pending(&mut self) -> Result<(), CliError> {
-        let mut most = self.pending.len();
+        let mut most = usize::MAX;
         while !self.pending.is_empty() {
             let plan = CommitPlan::of(self.pending.iter().take(most));
             let (count, first_line) = (plan.count, self.pending[0].number);
@@ -161,20 +192,30 @@ impl<W: Write> Import<'_, W> {
                 Ok(appended) => {
                     self.pending.drain(..count);
                     self.acknowledge(count as u64, appended.last)?;
-                    most = self.pending.len();
+                    most = most.saturating_mul(2);
                 }
                 // Too long together, or one of them too long alone: halves find out which, and what can be stored is.
                 Err(Error::Limit { .. }) if count > 1 => most = count / 2,
                 // The line at fault may not be the first; the ones before it are good.
-                Err(Error::VersionConflict { aggregate, expected, found }) if count > 1 => {
+                Err(Error::VersionConflict {
+                    aggregate,
+                    expected,
+                    found,
+                }) if count > 1 => {
                     let at_fault = self
                         .pending
                         .iter()
                         .take(count)
                         .position(|line| line.expects(&aggregate))
-                        .expect("only a line that expects a version of an aggregate can conflict on it");
+                        .expect(
+                            "only a line that expects a version of an aggregate can conflict on it",
+                        );
                     if at_fault == 0 {
-                        let conflict = Error::VersionConflict { aggregate, expected, found };
+                        let conflict = Error::VersionConflict {
+                            aggregate,
+                            expected,
+                            found,
+                        };
                         return Err(self.stopped_at(first_line, LineError::Log(conflict)));
                     }
                     most = at_fault;
@@ -204,9 +245,14 @@ impl<W: Write> Import<'_, W> {
     }
 
     fn acknowledge(&mut self, events: u64, last_position: u64) -> Result<(), CliError> {
-        self.stored = Stored { events: self.stored.events + events, last_position };
+        self.stored = Stored {
+            events: self.stored.events + events,
+            last_position,
+        };
         self.commits += 1;
-        let Some(out) = &mut self.acks else { return Ok(()) };
+        let Some(out) = &mut self.acks else {
+            return Ok(());
+        };
         match writeln!(out, "{last_position}").and_then(|()| out.flush()) {
             // Nobody listens any more. That is no reason to leave the rest of the input out.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => self.acks = None,
@@ -216,7 +262,12 @@ impl<W: Write> Import<'_, W> {
     }
 
     fn stopped_at(&self, line: u64, cause: LineError) -> CliError {
-        CliError::Line { input: self.input.clone(), line, cause, stored: self.stored }
+        CliError::Line {
+            input: self.input.clone(),
+            line,
+            cause: Box::new(cause),
+            stored: self.stored,
+        }
     }
 }
 

@@ -71,8 +71,18 @@ fn write_table(
     row("log", dir.display().to_string());
     row("events", grouped(stats.events));
     row("aggregates", grouped(stats.aggregates));
-    row("positions", format!("{}..={}", stats.first_position, stats.last_position));
-    row("segments", format!("{} ({} sealed)", grouped(stats.segments), grouped(stats.sealed_segments)));
+    row(
+        "positions",
+        format!("{}..={}", stats.first_position, stats.last_position),
+    );
+    row(
+        "segments",
+        format!(
+            "{} ({} sealed)",
+            grouped(stats.segments),
+            grouped(stats.sealed_segments)
+        ),
+    );
     row(
         "bytes",
         format!(
@@ -82,7 +92,10 @@ fn write_table(
             size(stats.index_bytes)
         ),
     );
-    row("bytes per event", format!("{:.1}", ratio(stats.bytes, stats.events)));
+    row(
+        "bytes per event",
+        format!("{:.1}", ratio(stats.bytes, stats.events)),
+    );
     row("format version", stats.format_version.to_string());
     row("recovery", RecoveryInWords(recovery).to_string());
     table.write(out)?;

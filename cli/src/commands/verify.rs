@@ -28,13 +28,18 @@ pub(crate) fn run(args: &VerifyArgs, out: &mut impl Write) -> Result<Outcome, Cl
     } else {
         write_words(out, &report, log.recovery(), &damages)?;
     }
-    Ok(Outcome::of_damage(!damages.is_empty() || is_damaged(log.recovery())))
+    Ok(Outcome::of_damage(
+        !damages.is_empty() || is_damaged(log.recovery()),
+    ))
 }
 
 /// What verifying found, and what opening had found of which verifying says nothing.
 fn all_damages<'a>(report: &'a VerifyReport, recovery: &'a RecoveryReport) -> Vec<&'a Damage> {
     let only_at_open = recovery.damages.iter().filter(|at_open| {
-        !report.damages.iter().any(|damage| (&damage.path, damage.offset) == (&at_open.path, at_open.offset))
+        !report
+            .damages
+            .iter()
+            .any(|damage| (&damage.path, damage.offset) == (&at_open.path, at_open.offset))
     });
     report.damages.iter().chain(only_at_open).collect()
 }
@@ -55,7 +60,10 @@ impl VerifyJson {
             segments: report.segments,
             bytes: report.bytes,
             recovery: recovery.into(),
-            damages: damages.iter().map(|damage| DamageJson::from(*damage)).collect(),
+            damages: damages
+                .iter()
+                .map(|damage| DamageJson::from(*damage))
+                .collect(),
         }
     }
 }
@@ -97,10 +105,25 @@ mod tests {
 
     #[test]
     fn damage_seen_twice_is_reported_once() {
-        let damage = |offset| Damage { path: "1.seg".into(), offset, first: 1, last: 2, what: "crc".into() };
-        let report = VerifyReport { damages: vec![damage(1), damage(2)], ..Default::default() };
-        let recovery = RecoveryReport { damages: vec![damage(2), damage(3)], ..Default::default() };
-        let offsets: Vec<u64> = all_damages(&report, &recovery).iter().map(|damage| damage.offset).collect();
+        let damage = |offset| Damage {
+            path: "1.seg".into(),
+            offset,
+            first: 1,
+            last: 2,
+            what: "crc".into(),
+        };
+        let report = VerifyReport {
+            damages: vec![damage(1), damage(2)],
+            ..Default::default()
+        };
+        let recovery = RecoveryReport {
+            damages: vec![damage(2), damage(3)],
+            ..Default::default()
+        };
+        let offsets: Vec<u64> = all_damages(&report, &recovery)
+            .iter()
+            .map(|damage| damage.offset)
+            .collect();
         assert_eq!(offsets, [1, 2, 3]);
     }
 }

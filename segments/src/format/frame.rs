@@ -7,7 +7,7 @@
 use super::record::{Record, verify_unparsed, walk_records};
 use super::{
     ALIGNMENT, FRAME_LEN_MAX, FormatError, TOPIC_LEN_MAX, TRACKING_NAME_LEN_MAX, align_up,
-    check_crc, check_len, put, u16_at, u32_at, u64_at,
+    check_crc, check_len, check_zeros, put, u16_at, u32_at, u64_at,
 };
 
 const CRC_OFFSET: usize = 0;
@@ -56,15 +56,15 @@ const ENTRY_TRACKING: u8 = 2;
 /// The fields of a frame header that a writer chooses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameHeader {
-    /// `None` for a kind of a later release that may be skipped.
+    /// `None` for a kind of a later release that may be skipped: all it holds is in its preamble.
     pub kind: Option<FrameKind>,
     /// Bytes of the whole frame: header, preamble, records, padding. A multiple of 8.
     pub length: u32,
-    /// Events in it; 0 unless it is a batch.
+    /// Events in it; 0 unless it is a batch. A batch of 0 has a preamble: it advances a tracking.
     pub event_count: u32,
     /// Position of its first event, or the position the next event will have.
     pub base_position: u64,
-    /// Every event up to this position was synced before the frame was written.
+    /// Every event up to this position was synced before the frame was written; below the base position.
     pub durable_upto: u64,
     /// Store-assigned time, microseconds since the epoch, never below that of the frame before.
     pub time_us: u64,
@@ -80,8 +80,8 @@ impl FrameHeader {
 
     /// Reads the header of the frame at the start of `bytes`, which may reach far beyond it.
     ///
-    /// Order of the checks: unwritten, checksum, then fields: a field is looked at only when all are
-    /// as written. `Unwritten` is the normal end of a segment.
+    /// Order of the checks: unwritten, checksum, kind and flags, reserved bytes, then fields: a field is
+    /// looked at only when all are as written. `Unwritten` is the normal end of a segment.
     pub fn decode(bytes: &[u8], salt: u64) -> Result<Self, FormatError> {
         check_len(STRUCTURE, bytes, FRAME_HEADER_LEN)?;
         let header = &bytes[..FRAME_HEADER_LEN];
@@ -113,6 +113,11 @@ impl FrameHeader {
                 flags: u32::from(header[FLAGS_OFFSET]),
             });
         }
+        check_zeros(
+            STRUCTURE,
+            "reserved",
+            &header[RESERVED_OFFSET..EVENT_COUNT_OFFSET],
+        )?;
         let decoded = Self {
             kind,
             length: u32_at(header, LENGTH_OFFSET),
@@ -145,6 +150,15 @@ impl FrameHeader {
                 "within the frame",
             ));
         }
+        // What lies behind the preamble of a kind that is not known is under no checksum we know.
+        if self.kind.is_none() && align_up(FRAME_HEADER_LEN + self.preamble_len as usize) != length
+        {
+            return Err(field(
+                "preamble length",
+                u64::from(self.preamble_len),
+                "the whole frame, in a frame of unknown kind",
+            ));
+        }
         if self.event_count > 0 && self.kind != Some(FrameKind::Batch) {
             return Err(field(
                 "event count",
@@ -162,6 +176,13 @@ impl FrameHeader {
                 "base position",
                 self.base_position,
                 "1 or more, and positions below 2^64",
+            ));
+        }
+        if self.durable_upto >= self.base_position {
+            return Err(field(
+                "durable upto",
+                self.durable_upto,
+                "below the base position",
             ));
         }
         Ok(())
@@ -202,7 +223,8 @@ impl FrameWriter {
     /// Fills in the header.
     ///
     /// # Panics
-    /// When the frame is longer than [`FRAME_LEN_MAX`] or not padded: the engine checks batches first.
+    /// When no reader would accept the frame: longer than [`FRAME_LEN_MAX`] or not padded, fields out
+    /// of their ranges (see [`FrameHeader`]), or a batch of nothing. The engine checks batches first.
     pub fn finish(self, out: &mut [u8], fields: FrameFields, salt: u64) {
         let frame = &mut out[self.start..];
         let length = frame.len();
@@ -212,6 +234,31 @@ impl FrameWriter {
             "a frame of {length} bytes is not padded"
         );
         assert!(fields.base_position > 0, "positions start at 1");
+        assert!(
+            fields.event_count == 0 || self.kind == FrameKind::Batch,
+            "{} events in a {:?} frame",
+            fields.event_count,
+            self.kind
+        );
+        assert!(
+            fields.event_count > 0 || self.kind != FrameKind::Batch || self.preamble_len > 0,
+            "a batch of nothing"
+        );
+        assert!(
+            fields
+                .base_position
+                .checked_add(u64::from(fields.event_count))
+                .is_some(),
+            "{} events from position {} on",
+            fields.event_count,
+            fields.base_position
+        );
+        assert!(
+            fields.durable_upto < fields.base_position,
+            "durable upto {} is not below the base position {}",
+            fields.durable_upto,
+            fields.base_position
+        );
         put(frame, LENGTH_OFFSET, (length as u32).to_le_bytes());
         frame[KIND_OFFSET] = self.kind as u8;
         put(frame, EVENT_COUNT_OFFSET, fields.event_count.to_le_bytes());
@@ -350,9 +397,19 @@ impl<'a> Frame<'a> {
         for entry in self.preamble()? {
             entry?;
         }
+        if self.header.kind == Some(FrameKind::Batch)
+            && self.header.event_count == 0
+            && self.header.preamble_len == 0
+        {
+            return Err(field("event count", 0, "1 or more without a preamble"));
+        }
         let mut count = 0;
         let mut end = self.records_start();
-        check_zero(&self.bytes[FRAME_HEADER_LEN + self.header.preamble_len as usize..end])?;
+        check_zeros(
+            STRUCTURE,
+            "padding",
+            &self.bytes[FRAME_HEADER_LEN + self.header.preamble_len as usize..end],
+        )?;
         for (offset, record) in self.records() {
             // First, so that the position below cannot go past the last there is.
             if count == self.header.event_count {
@@ -391,7 +448,7 @@ impl<'a> Frame<'a> {
                 .bytes
                 .get(end..align_up(end))
                 .ok_or_else(|| field("padding", 0, "present"))?;
-            check_zero(padded)?;
+            check_zeros(STRUCTURE, "padding", padded)?;
         }
         if self.header.kind.is_some()
             && (count != self.header.event_count || align_up(end) != self.bytes.len())
@@ -461,6 +518,12 @@ fn preamble_entry<'a>(rest: &mut &'a [u8]) -> Result<Option<PreambleEntry<'a>>, 
     let (kind, flags) = (rest[ENTRY_KIND_OFFSET], rest[ENTRY_FLAGS_OFFSET]);
     let content = &rest[ENTRY_HEADER_LEN..ENTRY_HEADER_LEN + len];
     *rest = &rest[ENTRY_HEADER_LEN + len..];
+    if flags & !FLAG_SKIPPABLE != 0 {
+        return Err(FormatError::Feature {
+            structure: "preamble entry",
+            flags: u32::from(flags & !FLAG_SKIPPABLE),
+        });
+    }
     match kind {
         ENTRY_TOPIC => {
             check_len("topic definition", content, size_of::<u32>() + 1)?;
@@ -491,13 +554,6 @@ fn name_in(bytes: &[u8], len_max: usize) -> Result<&str, FormatError> {
         return Err(field("name length", bytes.len() as u64, "within its limit"));
     }
     std::str::from_utf8(bytes).map_err(|error| field("name", error.valid_up_to() as u64, "UTF-8"))
-}
-
-fn check_zero(padding: &[u8]) -> Result<(), FormatError> {
-    match padding.iter().find(|byte| **byte != 0) {
-        Some(byte) => Err(field("padding", u64::from(*byte), "zeros")),
-        None => Ok(()),
-    }
 }
 
 fn header_crc(header: &[u8], salt: u64) -> u32 {

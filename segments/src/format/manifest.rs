@@ -4,9 +4,10 @@
 //! caught up by reading them. It is authoritative for three things only: the end of a sealed segment,
 //! the first retained position, and the identity of the log.
 
+use super::segment_header::SEGMENT_HEADER_LEN;
 use super::{
-    FORMAT_VERSION, FormatError, array_at, check_crc, check_len, check_magic, check_version, put,
-    u16_at, u32_at, u64_at,
+    ALIGNMENT, FORMAT_VERSION, FormatError, SEGMENT_LEN_MAX, array_at, check_crc, check_len,
+    check_magic, check_version, check_zeros, put, u16_at, u32_at, u64_at,
 };
 
 /// First bytes of every manifest.
@@ -15,7 +16,8 @@ pub const MAGIC: [u8; 8] = *b"ANNALMAN";
 const MAGIC_OFFSET: usize = 0;
 const VERSION_OFFSET: usize = MAGIC_OFFSET + size_of_val(&MAGIC);
 const RESERVED_OFFSET: usize = VERSION_OFFSET + size_of::<u16>();
-const INCOMPATIBLE_OFFSET: usize = RESERVED_OFFSET + 6;
+const LENGTH_OFFSET: usize = RESERVED_OFFSET + 2;
+const INCOMPATIBLE_OFFSET: usize = LENGTH_OFFSET + size_of::<u32>();
 const COMPATIBLE_OFFSET: usize = INCOMPATIBLE_OFFSET + size_of::<u32>();
 const LOG_ID_OFFSET: usize = COMPATIBLE_OFFSET + size_of::<u32>();
 const GENERATION_OFFSET: usize = LOG_ID_OFFSET + 16;
@@ -43,6 +45,18 @@ pub const SEGMENT_COUNT_MAX: usize = 1 << 20;
 pub const MANIFEST_LEN_MAX: u64 =
     (MANIFEST_HEADER_LEN + SEGMENT_COUNT_MAX * MANIFEST_ENTRY_LEN) as u64;
 
+const _: () = assert!(
+    VERSION_OFFSET == 8 && LENGTH_OFFSET == 12 && CRC_OFFSET == 76 && MANIFEST_HEADER_LEN == 80,
+    "frozen for all format versions: a build checks the checksum before it knows the version"
+);
+const _: () = assert!(MANIFEST_LEN_MAX <= u32::MAX as u64);
+const _: () = assert!(
+    MANIFEST_LEN_MAX == 58_720_336
+        && SEGMENT_HEADER_LEN == 4096
+        && SEGMENT_LEN_MAX == 2_147_483_648,
+    "the texts of the range errors name them"
+);
+
 /// What the manifest says of one sealed segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SealedSegment {
@@ -52,7 +66,7 @@ pub struct SealedSegment {
     pub base_position: u64,
     /// Events in it.
     pub event_count: u64,
-    /// Offset behind its last frame: what lies behind is not part of the log.
+    /// Offset behind its last frame, a multiple of 8: what lies behind is not part of the log.
     pub end: u64,
     /// Salt of its header.
     pub salt: u64,
@@ -67,6 +81,32 @@ impl SealedSegment {
     pub fn next_position(&self) -> u64 {
         self.base_position + self.event_count
     }
+
+    fn check_ranges(&self) -> Result<(), FormatError> {
+        if self.number == 0 {
+            return Err(field("segment number", 0, "1 or more"));
+        }
+        if self.base_position == 0 {
+            return Err(field("base position", 0, "1 or more"));
+        }
+        if self.base_position.checked_add(self.event_count).is_none() {
+            return Err(field(
+                "event count",
+                self.event_count,
+                "positions below 2^64",
+            ));
+        }
+        if !(SEGMENT_HEADER_LEN as u64..=SEGMENT_LEN_MAX).contains(&self.end)
+            || !self.end.is_multiple_of(ALIGNMENT as u64)
+        {
+            return Err(field(
+                "end",
+                self.end,
+                "a multiple of 8 in 4,096..=2,147,483,648",
+            ));
+        }
+        Ok(())
+    }
 }
 
 /// The fields of a manifest.
@@ -76,11 +116,11 @@ pub struct Manifest {
     pub log_id: [u8; 16],
     /// Counts writings; the higher of the two files counts.
     pub generation: u64,
-    /// First position that has not been truncated away; 1 in a log that never was.
+    /// First position that has not been truncated away, from 1; 1 in a log that never was.
     pub first_retained_position: u64,
     /// Every event up to this position was durable when the manifest was written.
     pub durable_position: u64,
-    /// Last segment folded into the heads table; 0 when there is none.
+    /// Last segment folded into the heads table, a sealed one; 0 when there is none.
     pub heads: u64,
     /// The sealed segments, ascending and contiguous in number and position.
     pub segments: Vec<SealedSegment>,
@@ -97,6 +137,8 @@ impl Manifest {
         let mut bytes = vec![0; MANIFEST_HEADER_LEN + self.segments.len() * MANIFEST_ENTRY_LEN];
         put(&mut bytes, MAGIC_OFFSET, MAGIC);
         put(&mut bytes, VERSION_OFFSET, FORMAT_VERSION.to_le_bytes());
+        let length = bytes.len() as u32;
+        put(&mut bytes, LENGTH_OFFSET, length.to_le_bytes());
         put(&mut bytes, LOG_ID_OFFSET, self.log_id);
         put(&mut bytes, GENERATION_OFFSET, self.generation.to_le_bytes());
         put(
@@ -146,28 +188,42 @@ impl Manifest {
         bytes
     }
 
-    /// Reads a manifest file. Bytes behind the last entry are left over from a longer one and ignored.
+    /// Reads a manifest file. Bytes behind its stated length are left over from a longer one and ignored.
+    ///
+    /// Order of the checks: magic, length, checksum, version, features, reserved bytes, fields. The
+    /// places of the length and the checksum are frozen for all versions, so that a damaged version
+    /// reads as damage and a later one, whole, as unsupported.
     pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
         check_len(STRUCTURE, bytes, MANIFEST_HEADER_LEN)?;
         check_magic(STRUCTURE, bytes, MAGIC)?;
-        check_version(STRUCTURE, u16_at(bytes, VERSION_OFFSET), 0)?;
-        let segment_count = u32_at(bytes, SEGMENT_COUNT_OFFSET) as usize;
-        if segment_count > SEGMENT_COUNT_MAX {
-            return Err(field(
-                "segment count",
-                segment_count as u64,
-                "at most 1,048,576",
-            ));
+        let length = u32_at(bytes, LENGTH_OFFSET);
+        if !(MANIFEST_HEADER_LEN as u64..=MANIFEST_LEN_MAX).contains(&u64::from(length)) {
+            return Err(field("length", u64::from(length), "80..=58,720,336"));
         }
-        let len = MANIFEST_HEADER_LEN + segment_count * MANIFEST_ENTRY_LEN;
-        check_len(STRUCTURE, bytes, len)?;
-        let bytes = &bytes[..len];
+        check_len(STRUCTURE, bytes, length as usize)?;
+        let bytes = &bytes[..length as usize];
         check_crc(STRUCTURE, checksum(bytes), u32_at(bytes, CRC_OFFSET))?;
         check_version(
             STRUCTURE,
             u16_at(bytes, VERSION_OFFSET),
             u32_at(bytes, INCOMPATIBLE_OFFSET),
         )?;
+        check_zeros(
+            STRUCTURE,
+            "reserved",
+            &bytes[RESERVED_OFFSET..LENGTH_OFFSET],
+        )?;
+        let segment_count = u64::from(u32_at(bytes, SEGMENT_COUNT_OFFSET));
+        // So the count is within SEGMENT_COUNT_MAX, as the length is within MANIFEST_LEN_MAX.
+        if MANIFEST_HEADER_LEN as u64 + segment_count * MANIFEST_ENTRY_LEN as u64
+            != u64::from(length)
+        {
+            return Err(field(
+                "segment count",
+                segment_count,
+                "the entries that fill the length",
+            ));
+        }
         let segments = bytes[MANIFEST_HEADER_LEN..]
             .chunks_exact(MANIFEST_ENTRY_LEN)
             .map(|entry| SealedSegment {
@@ -187,27 +243,30 @@ impl Manifest {
             heads: u64_at(bytes, HEADS_OFFSET),
             segments: segments.collect(),
         };
+        manifest.check_ranges()?;
         manifest.check_contiguous()?;
         Ok(manifest)
     }
 
-    fn check_contiguous(&self) -> Result<(), FormatError> {
-        for segment in &self.segments {
-            if segment.number == 0 {
-                return Err(field("segment number", 0, "1 or more"));
-            }
-            if segment
-                .base_position
-                .checked_add(segment.event_count)
-                .is_none()
-            {
-                return Err(field(
-                    "event count",
-                    segment.event_count,
-                    "positions below 2^64",
-                ));
-            }
+    fn check_ranges(&self) -> Result<(), FormatError> {
+        if self.first_retained_position == 0 {
+            return Err(field("first retained position", 0, "1 or more"));
         }
+        for segment in &self.segments {
+            segment.check_ranges()?;
+        }
+        let last = self.segments.last().map_or(0, |segment| segment.number);
+        if self.heads > last {
+            return Err(field(
+                "heads",
+                self.heads,
+                "0 or the number of a sealed segment",
+            ));
+        }
+        Ok(())
+    }
+
+    fn check_contiguous(&self) -> Result<(), FormatError> {
         for pair in self.segments.windows(2) {
             if pair[0].number.checked_add(1) != Some(pair[1].number) {
                 return Err(field(
@@ -228,7 +287,7 @@ impl Manifest {
     }
 }
 
-/// Over everything but the checksum itself.
+/// Over everything but the checksum itself; `bytes` end where the manifest does.
 fn checksum(bytes: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&bytes[..CRC_OFFSET]);

@@ -11,7 +11,8 @@ use std::iter;
 
 use super::{
     AGGREGATE_ID_LEN_MAX, ALIGNMENT, FRAME_LEN_MAX, FormatError, METADATA_KEY_LEN_MAX,
-    METADATA_LEN_MAX, TAG_COUNT_MAX, align_up, array_at, check_crc, put, u16_at, u32_at, u64_at,
+    METADATA_LEN_MAX, TAG_COUNT_MAX, TAG_LEN_MAX, align_up, array_at, check_crc, check_zeros, put,
+    u16_at, u32_at, u64_at,
 };
 
 const CRC_OFFSET: usize = 0;
@@ -85,7 +86,7 @@ pub struct RecordBody<'a> {
     pub digest: Option<u64>,
     /// Sorted ascending, without duplicates, 1..=255 bytes each.
     pub tags: &'a [Vec<u8>],
-    /// Sorted by key, without duplicate keys.
+    /// Sorted by key, without duplicate keys, keys of 1..=255 bytes.
     pub metadata: &'a [(String, String)],
     /// As stored.
     pub payload: &'a [u8],
@@ -123,7 +124,28 @@ impl RecordBody<'_> {
             self.id.len()
         );
         assert!(self.tags.len() <= TAG_COUNT_MAX, "{} tags", self.tags.len());
+        for tag in self.tags {
+            let len = tag.len();
+            assert!((1..=TAG_LEN_MAX).contains(&len), "a tag of {len} bytes");
+        }
         assert!(metadata_len(self.metadata) <= METADATA_LEN_MAX);
+        for (key, _) in self.metadata {
+            let len = key.len();
+            assert!(
+                (1..=METADATA_KEY_LEN_MAX).contains(&len),
+                "a metadata key of {len} bytes"
+            );
+        }
+        // No reader relies on the order, so tests look for a breach and appends do not pay for it.
+        debug_assert!(
+            self.tags.is_sorted_by(|before, after| before < after),
+            "tags are not ascending and distinct"
+        );
+        debug_assert!(
+            self.metadata
+                .is_sorted_by(|(before, _), (after, _)| before < after),
+            "metadata keys are not ascending and distinct"
+        );
 
         let mut header = [0; RECORD_HEADER_LEN];
         put(&mut header, LENGTH_OFFSET, (len as u32).to_le_bytes());
@@ -332,9 +354,15 @@ impl<'a> Record<'a> {
 
     /// Checks the checksum: these are the bytes that were written, and they lie where they belong.
     ///
-    /// Only records written with the same position, time and segment salt verify.
+    /// Only records written with the same position, time and segment salt verify. Then reserved bytes
+    /// must be zero too.
     pub fn verify(&self, position: u64, time_us: u64, salt: u64) -> Result<(), FormatError> {
-        verify_unparsed(self.bytes, position, time_us, salt)
+        verify_unparsed(self.bytes, position, time_us, salt)?;
+        if let Some(section) = self.encoding_section() {
+            let reserved = &section[ENCODING_RESERVED_OFFSET..KEY_ID_OFFSET];
+            check_zeros(STRUCTURE, "reserved", reserved)?;
+        }
+        Ok(())
     }
 
     /// The record without padding, checksum first.
@@ -374,14 +402,17 @@ impl<'a> Record<'a> {
 
     /// How the payload was changed on its way in; `None` when it is as given.
     pub fn encoding(&self) -> Option<Encoding> {
+        self.encoding_section().map(|section| Encoding {
+            codec: section[CODEC_OFFSET],
+            key_id: u32_at(section, KEY_ID_OFFSET),
+            plain_len: u32_at(section, PLAIN_LEN_OFFSET),
+        })
+    }
+
+    fn encoding_section(&self) -> Option<&'a [u8]> {
         (self.bytes[FLAGS_OFFSET] & FLAG_ENCODING != 0).then(|| {
             let start = RECORD_HEADER_LEN + self.bytes[ID_LEN_OFFSET] as usize;
-            let section = &self.bytes[start..start + ENCODING_LEN];
-            Encoding {
-                codec: section[CODEC_OFFSET],
-                key_id: u32_at(section, KEY_ID_OFFSET),
-                plain_len: u32_at(section, PLAIN_LEN_OFFSET),
-            }
+            &self.bytes[start..start + ENCODING_LEN]
         })
     }
 

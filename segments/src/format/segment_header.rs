@@ -5,8 +5,8 @@
 //! before it is known which position it will start at; the first frame carries it.
 
 use super::{
-    FORMAT_VERSION, FormatError, array_at, check_crc, check_len, check_magic, check_version, put,
-    u16_at, u32_at, u64_at,
+    FORMAT_VERSION, FormatError, array_at, check_crc, check_len, check_magic, check_version,
+    check_zeros, put, u16_at, u32_at, u64_at,
 };
 
 /// First bytes of every segment.
@@ -29,6 +29,10 @@ const FIELDS_LEN: usize = CRC_OFFSET + size_of::<u32>();
 pub const SEGMENT_HEADER_LEN: usize = 4096;
 
 const _: () = assert!(INCOMPATIBLE_OFFSET == 16, "fields stay naturally aligned");
+const _: () = assert!(
+    VERSION_OFFSET == 8 && CRC_OFFSET == 64 && SEGMENT_HEADER_LEN == 4096,
+    "frozen for all format versions: a build checks the checksum before it knows the version"
+);
 const _: () = assert!(
     FIELDS_LEN <= 512,
     "the fields lie in one sector, so that they are written whole or not"
@@ -84,8 +88,9 @@ impl SegmentHeader {
 
     /// Reads a header block, or any slice that starts with one.
     ///
-    /// Order of the checks: all zeros (prepared, never headed), magic, version, checksum, fields. The
-    /// version comes before the checksum because a later version may place the checksum elsewhere.
+    /// Order of the checks: all zeros (prepared, never headed), magic, checksum, version, features,
+    /// reserved bytes, fields. The place of the checksum is frozen for all versions, so that a damaged
+    /// version reads as damage and a later one, whole, as unsupported.
     pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
         check_len(STRUCTURE, bytes, SEGMENT_HEADER_LEN)?;
         let block = &bytes[..SEGMENT_HEADER_LEN];
@@ -93,7 +98,6 @@ impl SegmentHeader {
             return Err(FormatError::Unwritten);
         }
         check_magic(STRUCTURE, block, MAGIC)?;
-        check_version(STRUCTURE, u16_at(block, VERSION_OFFSET), 0)?;
         check_crc(
             STRUCTURE,
             crc32fast::hash(&block[..CRC_OFFSET]),
@@ -104,9 +108,12 @@ impl SegmentHeader {
             u16_at(block, VERSION_OFFSET),
             u32_at(block, INCOMPATIBLE_OFFSET),
         )?;
-        if let Some(byte) = block[FIELDS_LEN..].iter().find(|byte| **byte != 0) {
-            return Err(field("padding", u64::from(*byte), "zeros"));
-        }
+        check_zeros(
+            STRUCTURE,
+            "reserved",
+            &block[RESERVED_OFFSET..INCOMPATIBLE_OFFSET],
+        )?;
+        check_zeros(STRUCTURE, "padding", &block[FIELDS_LEN..])?;
         let layout = match block[LAYOUT_OFFSET] {
             1 => Layout::Plain,
             2 => {

@@ -2,6 +2,10 @@
 //!
 //! Method: [`MemoryDisk`], each assertion provoked once.
 
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
 use super::*;
 use crate::disk::MemoryDisk;
 
@@ -46,6 +50,7 @@ fn an_existing_file_is_read_up_to_the_end_it_was_opened_with() {
     segment.write(b"all there is", 0).unwrap();
     let read = SegmentFile::open(&disk, path(), OpenMode::Read, 3).unwrap();
     assert_eq!((read.bytes(), read.mapped_len()), (&b"all"[..], 4096));
+    drop(segment); // A path is open for writing at most once.
     let written = SegmentFile::open(&disk, path(), OpenMode::ReadWrite, 9).unwrap();
     written.write(b" was", 9).unwrap();
     written.publish(13);
@@ -65,6 +70,33 @@ fn a_taken_name_is_refused() {
     let (disk, _) = created();
     let error = SegmentFile::create(&disk, path(), 8192).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+}
+
+/// Or a write that was checked against the published end could land below a later one.
+#[test]
+fn writing_publishing_and_cutting_wait_for_each_other_and_readers_for_none() {
+    let changes: [fn(&SegmentFile); 3] = [
+        |segment| segment.write(b"x", 5).unwrap(),
+        |segment| segment.publish(6),
+        |segment| segment.cut().unwrap(),
+    ];
+    for change in changes {
+        let (_, segment) = created();
+        segment.publish(5);
+        let (done, is_done) = mpsc::channel();
+        thread::scope(|scope| {
+            let other = segment.changing.lock();
+            scope.spawn(|| {
+                change(&segment);
+                done.send(()).unwrap();
+            });
+            // Never fails by chance: only a change that does not wait can be done in this time.
+            assert!(is_done.recv_timeout(Duration::from_millis(50)).is_err());
+            assert_eq!(segment.bytes(), [0; 5]);
+            drop(other);
+            is_done.recv().unwrap();
+        });
+    }
 }
 
 #[test]

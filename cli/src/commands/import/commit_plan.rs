@@ -24,12 +24,17 @@ pub(crate) struct CommitPlan {
 impl CommitPlan {
     /// `lines`: at least one.
     pub(crate) fn of<'a>(lines: impl ExactSizeIterator<Item = &'a ImportLine>) -> Self {
-        let mut plan = Self { count: lines.len(), expected: Vec::new() };
+        let mut plan = Self {
+            count: lines.len(),
+            expected: Vec::new(),
+        };
         assert!(plan.count > 0, "a commit has at least one line");
         // The version each aggregate will have after the lines so far; `None` when nobody has said.
         let mut versions: HashMap<&AggregateId, Option<u64>> = HashMap::new();
         for (place, line) in lines.enumerate() {
-            let Some(aggregate) = &line.aggregate else { continue };
+            let Some(aggregate) = &line.aggregate else {
+                continue;
+            };
             match (versions.entry(aggregate), line.expected) {
                 (Entry::Vacant(entry), None) => {
                     entry.insert(None);
@@ -78,27 +83,53 @@ mod tests {
             })
             .collect();
         let plan = CommitPlan::of(lines.iter());
-        (plan.count, plan.expected.into_iter().map(|(id, expected)| (id.to_string(), expected)).collect())
+        (
+            plan.count,
+            plan.expected
+                .into_iter()
+                .map(|(id, expected)| (id.to_string(), expected))
+                .collect(),
+        )
     }
 
     #[test]
     fn later_lines_count_the_earlier_ones() {
-        let (count, expected) =
-            plan(&[(Some("a"), Some(0)), (Some("b"), Some(4)), (Some("a"), Some(1)), (None, None), (Some("b"), None), (Some("b"), Some(6))]);
+        let (count, expected) = plan(&[
+            (Some("a"), Some(0)),
+            (Some("b"), Some(4)),
+            (Some("a"), Some(1)),
+            (None, None),
+            (Some("b"), None),
+            (Some("b"), Some(6)),
+        ]);
         assert_eq!(count, 6);
-        assert_eq!(expected, [("a".to_owned(), Expected::NoEvents), ("b".to_owned(), Expected::Exactly(4))]);
+        assert_eq!(
+            expected,
+            [
+                ("a".to_owned(), Expected::NoEvents),
+                ("b".to_owned(), Expected::Exactly(4))
+            ]
+        );
     }
 
     #[test]
     fn a_version_that_does_not_add_up_leads_the_next_commit() {
-        let (count, expected) = plan(&[(Some("a"), Some(2)), (Some("b"), None), (Some("a"), Some(2)), (None, None)]);
+        let (count, expected) = plan(&[
+            (Some("a"), Some(2)),
+            (Some("b"), None),
+            (Some("a"), Some(2)),
+            (None, None),
+        ]);
         assert_eq!(count, 2);
         assert_eq!(expected, [("a".to_owned(), Expected::Exactly(2))]);
     }
 
     #[test]
     fn an_unknown_base_ends_the_commit() {
-        assert_eq!(plan(&[(Some("a"), None), (Some("a"), None), (Some("a"), Some(2))]), (2, Vec::new()));
+        assert_eq!(
+            plan(&[(Some("a"), None), (Some("a"), None), (Some("a"), Some(2))]),
+            (2, Vec::new())
+        );
     }
 
     #[test]

@@ -16,10 +16,18 @@ pub(crate) enum LineError {
     #[error("{0}")]
     Json(JsonReason),
 
+    /// Said here, because a reader of structs would take the values of an array for its fields.
+    #[error(
+        "a JSON array, expected an object; write one event a line, without brackets around them"
+    )]
+    Array,
+
     #[error("expected_version without aggregate_id; add the aggregate_id, or leave both out")]
     ExpectedOfNothing,
 
-    #[error("event_id {found:?} is no UUID, expected one like 0190b6a5-9c4e-7d2a-8f3b-5e6d7c8b9a01; correct it or leave it out")]
+    #[error(
+        "event_id {found:?} is no UUID, expected one like 0190b6a5-9c4e-7d2a-8f3b-5e6d7c8b9a01; correct it or leave it out"
+    )]
     EventId { found: String },
 
     #[error("longer than {} bytes; store the content elsewhere and a reference here", grouped(LINE_LEN_MAX as u64))]
@@ -46,7 +54,11 @@ impl From<serde_json::Error> for LineError {
 
 impl fmt::Display for JsonReason {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}; `annals help import` lists the fields", self.0)
+        write!(
+            formatter,
+            "{}; `annals help import` lists the fields",
+            self.0
+        )
     }
 }
 
@@ -69,24 +81,40 @@ impl ImportLine {
     }
 
     pub(crate) fn event(&self) -> NewEvent {
-        self.event.clone().expect("a line is asked for its event only while it has it")
+        self.event
+            .clone()
+            .expect("a line is asked for its event only while it has it")
     }
 
     pub(crate) fn take_event(&mut self) -> NewEvent {
-        self.event.take().expect("a line is asked for its event only while it has it")
+        self.event
+            .take()
+            .expect("a line is asked for its event only while it has it")
     }
 
     #[cfg(test)]
     pub(crate) fn for_plan(aggregate: Option<&str>, expected: Option<Expected>) -> Self {
         let aggregate = aggregate.map(|id| AggregateId::parse(id).unwrap());
-        Self { number: 1, aggregate, expected, event: None }
+        Self {
+            number: 1,
+            aggregate,
+            expected,
+            event: None,
+        }
     }
 }
 
 /// Reads one line. `number`: its place in the input.
 pub(crate) fn parse(number: u64, text: &[u8]) -> Result<ImportLine, LineError> {
+    if text.trim_ascii_start().starts_with(b"[") {
+        return Err(LineError::Array);
+    }
     let fields: Fields<'_> = serde_json::from_slice(text)?;
-    let aggregate = fields.aggregate_id.as_deref().map(AggregateId::parse).transpose()?;
+    let aggregate = fields
+        .aggregate_id
+        .as_deref()
+        .map(AggregateId::parse)
+        .transpose()?;
     let expected = match (fields.expected_version, &aggregate) {
         (None, _) => None,
         (Some(_), None) => return Err(LineError::ExpectedOfNothing),
@@ -106,12 +134,17 @@ pub(crate) fn parse(number: u64, text: &[u8]) -> Result<ImportLine, LineError> {
     for (key, value) in fields.metadata.0 {
         event = event.metadata(key, value);
     }
-    Ok(ImportLine { number, aggregate, expected, event: Some(event) })
+    Ok(ImportLine {
+        number,
+        aggregate,
+        expected,
+        event: Some(event),
+    })
 }
 
 /// The fields as they stand in the line. Null counts as left out, as `annals cat` prints it.
 #[derive(serde::Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct Fields<'a> {
     aggregate_id: Option<String>,
     topic: String,
@@ -126,7 +159,9 @@ struct Fields<'a> {
     event_id: Option<String>,
 }
 
-fn null_as_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(from: D) -> Result<T, D::Error> {
+fn null_as_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+    from: D,
+) -> Result<T, D::Error> {
     Ok(Option::deserialize(from)?.unwrap_or_default())
 }
 
@@ -156,7 +191,10 @@ impl<'de> Visitor<'de> for MetadataVisitor {
         }
         entries.sort();
         match entries.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-            Some(pair) => Err(de::Error::custom(format_args!("duplicate metadata key {:?}", pair[0].0))),
+            Some(pair) => Err(de::Error::custom(format_args!(
+                "duplicate metadata key {:?}",
+                pair[0].0
+            ))),
             None => Ok(Metadata(entries)),
         }
     }
@@ -192,13 +230,25 @@ mod tests {
         assert!(read.expects(&id));
         assert_eq!(
             read,
-            ImportLine { number: 7, aggregate: Some(id), expected: Some(Expected::Exactly(3)), event: Some(event) }
+            ImportLine {
+                number: 7,
+                aggregate: Some(id),
+                expected: Some(Expected::Exactly(3)),
+                event: Some(event)
+            }
         );
     }
 
     #[test]
     fn a_payload_keeps_its_exact_text() {
-        for payload in [r#"{"b" : 1e400, "a":"\u00e9é"}"#, "null", "-0.10", r#""\ud800""#, "[ ]", "true"] {
+        for payload in [
+            r#"{"b" : 1e400, "a":"\u00e9é"}"#,
+            "null",
+            "-0.10",
+            r#""\ud800""#,
+            "[ ]",
+            "true",
+        ] {
             let read = line(&format!(r#"  {{"topic":"T","payload":  {payload} }} "#));
             assert_eq!(read.event(), NewEvent::new("T", payload));
         }
@@ -207,11 +257,18 @@ mod tests {
     #[test]
     fn a_uuid_becomes_one_and_other_text_stays_text() {
         let spelled = "0190b6a5-9c4e-7d2a-8f3b-5e6d7c8b9a01";
-        let read = line(&format!(r#"{{"aggregate_id":"{spelled}","topic":"T","payload":1}}"#));
-        assert_eq!(read.aggregate, Some(AggregateId::Uuid(Uuid::try_parse(spelled).unwrap())));
+        let read = line(&format!(
+            r#"{{"aggregate_id":"{spelled}","topic":"T","payload":1}}"#
+        ));
+        assert_eq!(
+            read.aggregate,
+            Some(AggregateId::Uuid(Uuid::try_parse(spelled).unwrap()))
+        );
         // Another spelling would not come back as it was given.
         let upper = spelled.to_uppercase();
-        let read = line(&format!(r#"{{"aggregate_id":"{upper}","topic":"T","payload":1}}"#));
+        let read = line(&format!(
+            r#"{{"aggregate_id":"{upper}","topic":"T","payload":1}}"#
+        ));
         assert_eq!(read.aggregate, Some(AggregateId::text(upper).unwrap()));
     }
 
@@ -233,18 +290,49 @@ mod tests {
         let cases = [
             (r#"{"payload":1}"#, "missing field `topic`"),
             (r#"{"topic":"T"}"#, "missing field `payload`"),
-            (r#"{"topic":"T","payload":1,"colour":"red"}"#, "unknown field `colour`"),
-            (r#"{"topic":"T","payload":1,"topic":"U"}"#, "duplicate field `topic`"),
-            (r#"{"topic":"T","payload":1,"metadata":{"a":"1","a":"2"}}"#, "duplicate metadata key \"a\""),
-            (r#"{"topic":"T","payload":1,"metadata":{"a":1}}"#, "expected a string"),
-            (r#"{"topic":"T","payload":1,"tags":"t"}"#, "expected a sequence"),
-            (r#"{"topic":"T","payload":{"a":}}"#, "expected value (column 28)"),
+            (
+                r#"{"topic":"T","payload":1,"colour":"red"}"#,
+                "unknown field `colour`",
+            ),
+            (
+                r#"{"topic":"T","payload":1,"topic":"U"}"#,
+                "duplicate field `topic`",
+            ),
+            (
+                r#"{"topic":"T","payload":1,"metadata":{"a":"1","a":"2"}}"#,
+                "duplicate metadata key \"a\"",
+            ),
+            (
+                r#"{"topic":"T","payload":1,"metadata":{"a":1}}"#,
+                "expected a string",
+            ),
+            (
+                r#"{"topic":"T","payload":1,"tags":"t"}"#,
+                "expected a sequence",
+            ),
+            (
+                r#"{"topic":"T","payload":{"a":}}"#,
+                "expected value (column 29)",
+            ),
             (r#"{"topic":"T","payload":1} x"#, "trailing characters"),
-            (r#"{"topic":"T","payload":1,"expected_version":0}"#, "expected_version without aggregate_id"),
-            (r#"{"aggregate_id":"a","topic":"T","payload":1,"expected_version":-1}"#, "invalid value: integer `-1`"),
-            (r#"{"topic":"T","payload":1,"event_id":"x"}"#, "event_id \"x\" is no UUID"),
-            (r#"{"aggregate_id":"","topic":"T","payload":1}"#, "bytes of an aggregate id: 0, expected 1..=255"),
-            ("[]", "expected struct Fields"),
+            (
+                r#"{"topic":"T","payload":1,"expected_version":0}"#,
+                "expected_version without aggregate_id",
+            ),
+            (
+                r#"{"aggregate_id":"a","topic":"T","payload":1,"expected_version":-1}"#,
+                "invalid value: integer `-1`",
+            ),
+            (
+                r#"{"topic":"T","payload":1,"event_id":"x"}"#,
+                "event_id \"x\" is no UUID",
+            ),
+            (
+                r#"{"aggregate_id":"","topic":"T","payload":1}"#,
+                "bytes of an aggregate id: 0, expected 1..=255",
+            ),
+            ("[]", "a JSON array, expected an object"),
+            ("17", "invalid type: integer `17`, expected an object"),
             ("", "EOF"),
         ];
         for (text, expected) in cases {

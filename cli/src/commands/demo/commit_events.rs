@@ -1,0 +1,543 @@
+//! A commit as events.
+//!
+//! - One event for each changed file, on the aggregate of its path; a rename is one on either path. Then
+//!   one on the aggregate of the author's day.
+//! - Departures come before arrivals, so that two files that swap their names both end up present.
+//! - No name and no mail address gets into an event: an author is a hash under a key that nobody keeps.
+//! - The commits of all branches are there, so what a merge brings has been counted where it was made. Of a merge, only
+//!   what contradicts the files as they are known becomes a change; the rest is [`MERGED`].
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::hash::BuildHasher;
+
+use annals_engine::{AggregateId, Error, NewEvent};
+use serde::Serialize;
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::commands::demo::file_change::{
+    ADDED, AUTHOR, CORRELATION_ID, DAY_OF_WORK, DELETED, DayOfWork, FILE_ID_START, FileChange,
+    MERGED, MODE_CHANGED, MODIFIED, MOVED_AWAY, RENAMED, TYPE_CHANGED,
+};
+use crate::commands::demo::git_history::{Change, Commit, Lines, Status};
+
+/// Makes events of the commits of a history, in its order.
+#[derive(Debug)]
+pub(crate) struct CommitEvents<S> {
+    /// The files that are there, with their lines. Binary files have none.
+    files: HashMap<Vec<u8>, u64>,
+    /// Keyed; hides the authors.
+    hashes: S,
+    /// Changes of paths that are no UTF-8, which are shown with replacement characters.
+    pub(crate) odd_path_changes: u64,
+}
+
+/// An event and about how long it is.
+#[derive(Debug)]
+pub(crate) struct SizedEvent {
+    pub(crate) event: NewEvent,
+    /// Bytes, not less than it takes in the log.
+    pub(crate) len: usize,
+}
+
+impl<S: BuildHasher> CommitEvents<S> {
+    /// `hashes`: keyed at random, so that nobody can test whether a name they know is in the log.
+    pub(crate) fn new(hashes: S) -> Self {
+        Self {
+            files: HashMap::new(),
+            hashes,
+            odd_path_changes: 0,
+        }
+    }
+
+    /// The events of the next commit, at least one.
+    pub(crate) fn of(&mut self, commit: &Commit) -> Result<Vec<SizedEvent>, Error> {
+        let author = format!("{:016x}", self.hashes.hash_one(&commit.author));
+        let mut events = Vec::with_capacity(commit.changes.len() + 1);
+        // Before anything of this commit is noted: a path may be left and taken in the same commit.
+        let origins: Vec<Option<u64>> = commit
+            .changes
+            .iter()
+            .map(|change| self.files.get(change.origin()).copied())
+            .collect();
+
+        for change in commit
+            .changes
+            .iter()
+            .filter(|change| change.status == Status::Renamed)
+        {
+            let old_path = change.origin();
+            if self.files.remove(old_path).is_some() || !commit.is_merge {
+                events.push(self.departure(commit, &author, change, old_path)?);
+            }
+        }
+        for (change, lines_before) in commit.changes.iter().zip(origins) {
+            events.push(self.arrival(commit, &author, change, lines_before.unwrap_or(0))?);
+        }
+        events.push(day_of_work(commit, &author)?);
+        Ok(events)
+    }
+
+    fn departure(
+        &mut self,
+        commit: &Commit,
+        author: &str,
+        change: &Change,
+        old_path: &[u8],
+    ) -> Result<SizedEvent, Error> {
+        let payload = FileChange {
+            path: String::from_utf8_lossy(old_path),
+            to: Some(String::from_utf8_lossy(&change.path)),
+            authored_at: commit.authored_at,
+            ..FileChange::default()
+        };
+        self.file_event(commit, author, MOVED_AWAY, old_path, &payload)
+    }
+
+    /// What happened at the path where the file now is, or was. `lines_before`: where it comes from.
+    fn arrival(
+        &mut self,
+        commit: &Commit,
+        author: &str,
+        change: &Change,
+        lines_before: u64,
+    ) -> Result<SizedEvent, Error> {
+        let topic = topic(
+            change,
+            commit.is_merge,
+            self.files.contains_key(&change.path),
+        );
+        let comes_from = change
+            .old_path
+            .as_deref()
+            .filter(|_| matches!(topic, RENAMED | ADDED));
+        let (added, deleted) = change.lines.counts();
+        let payload = FileChange {
+            path: String::from_utf8_lossy(&change.path),
+            from: change.old_path.as_deref().map(String::from_utf8_lossy),
+            to: None,
+            added,
+            deleted,
+            binary: change.lines == Lines::Binary,
+            lines_before: comes_from.map(|_| lines_before),
+            mode: present(&change.new_mode),
+            blob: present(&change.new_blob),
+            authored_at: commit.authored_at,
+        };
+        match topic {
+            MERGED => {}
+            DELETED => drop(self.files.remove(&change.path)),
+            _ => drop(
+                self.files
+                    .insert(change.path.clone(), change.lines.after(lines_before)),
+            ),
+        }
+        self.file_event(commit, author, topic, &change.path, &payload)
+    }
+
+    fn file_event(
+        &mut self,
+        commit: &Commit,
+        author: &str,
+        topic: &str,
+        path: &[u8],
+        payload: &FileChange<'_>,
+    ) -> Result<SizedEvent, Error> {
+        if str::from_utf8(path).is_err() {
+            self.odd_path_changes += 1;
+        }
+        let SizedEvent { mut event, mut len } =
+            event(commit, author, topic, file_id(path)?, payload);
+        if let Some(extension) = extension(&payload.path) {
+            let tag = format!("ext:{extension}");
+            len += tag.len();
+            event = event.tag(tag);
+        }
+        Ok(SizedEvent { event, len })
+    }
+}
+
+impl Change {
+    /// The path the content comes from.
+    fn origin(&self) -> &[u8] {
+        self.old_path.as_ref().unwrap_or(&self.path)
+    }
+}
+
+impl Lines {
+    fn counts(self) -> (Option<u64>, Option<u64>) {
+        match self {
+            Self::Counted { added, deleted } => (Some(added), Some(deleted)),
+            Self::Unknown | Self::Binary => (None, None),
+        }
+    }
+
+    fn after(self, before: u64) -> u64 {
+        match self {
+            Self::Counted { added, deleted } => {
+                before.saturating_add(added).saturating_sub(deleted)
+            }
+            Self::Unknown => before,
+            Self::Binary => 0,
+        }
+    }
+}
+
+/// `is_there`: whether the file is known at the path where the change leaves it.
+fn topic(change: &Change, is_merge: bool, is_there: bool) -> &'static str {
+    let brings_nothing_new = match change.status {
+        Status::Added | Status::Copied | Status::Renamed => is_there,
+        Status::Deleted => !is_there,
+        Status::Modified | Status::TypeChanged => true,
+    };
+    if is_merge && brings_nothing_new {
+        return MERGED;
+    }
+    match change.status {
+        Status::Added | Status::Copied => ADDED,
+        Status::Deleted => DELETED,
+        Status::Renamed => RENAMED,
+        Status::TypeChanged => TYPE_CHANGED,
+        Status::Modified if change.old_blob == change.new_blob => MODE_CHANGED,
+        Status::Modified => MODIFIED,
+    }
+}
+
+fn day_of_work(commit: &Commit, author: &str) -> Result<SizedEvent, Error> {
+    let day = if commit.day.is_empty() {
+        "unknown"
+    } else {
+        &commit.day
+    };
+    // The lines that a merge brings were work on the day they were written.
+    let written = commit
+        .changes
+        .iter()
+        .filter(|_| !commit.is_merge)
+        .map(|change| change.lines.counts());
+    let (added, deleted) = written.fold((0, 0), |(added, deleted): (u64, u64), counts| {
+        (
+            added.saturating_add(counts.0.unwrap_or(0)),
+            deleted.saturating_add(counts.1.unwrap_or(0)),
+        )
+    });
+    let payload = DayOfWork {
+        day,
+        merge: commit.is_merge,
+        files: commit.changes.len() as u64,
+        added,
+        deleted,
+        authored_at: commit.authored_at,
+    };
+    let id = AggregateId::text(format!("author-day:{author}:{day}"))?;
+    Ok(event(commit, author, DAY_OF_WORK, id, &payload))
+}
+
+fn event(
+    commit: &Commit,
+    author: &str,
+    topic: &str,
+    id: AggregateId,
+    payload: &impl Serialize,
+) -> SizedEvent {
+    let payload =
+        serde_json::to_vec(payload).expect("structs of texts and numbers always have a JSON form");
+    let len = FIXED_LEN_MAX + payload.len() + 2 * commit.id.len();
+    let event = NewEvent::new(topic, payload)
+        .aggregate(id)
+        .tag(format!("commit:{}", commit.id))
+        .metadata(CORRELATION_ID, &commit.id)
+        .metadata(AUTHOR, author);
+    SizedEvent { event, len }
+}
+
+/// The aggregate of a path. A path too long for an id, or one that is no text, keeps its start and gets a hash
+/// of the whole, so that two paths never share an aggregate.
+fn file_id(path: &[u8]) -> Result<AggregateId, Error> {
+    let shown = String::from_utf8_lossy(path);
+    if matches!(shown, Cow::Borrowed(_)) && FILE_ID_START.len() + shown.len() <= ID_LEN_MAX {
+        return AggregateId::text(format!("{FILE_ID_START}{shown}"));
+    }
+    let hash = format!("#{:016x}", xxh3_64(path));
+    let start = &shown[..shown.floor_char_boundary(ID_LEN_MAX - FILE_ID_START.len() - hash.len())];
+    AggregateId::text(format!("{FILE_ID_START}{start}{hash}"))
+}
+
+/// `rs` of `src/main.rs`, in lower case; none of `Makefile`, `.gitignore`, or where it would be no word.
+fn extension(path: &str) -> Option<String> {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let (stem, extension) = name.rsplit_once('.')?;
+    let is_word = (1..=EXTENSION_LEN_MAX).contains(&extension.len())
+        && !extension.contains(char::is_whitespace);
+    (!stem.is_empty() && is_word).then(|| extension.to_lowercase())
+}
+
+/// What git gives for a mode or blob that is there: not all zeros.
+fn present(text: &str) -> Option<Cow<'_, str>> {
+    text.bytes()
+        .any(|byte| byte != b'0')
+        .then_some(Cow::Borrowed(text))
+}
+
+/// Bytes of an aggregate id at most, as the log has it.
+const ID_LEN_MAX: usize = 255;
+
+/// Longer ones are parts of a name rather than its type.
+const EXTENSION_LEN_MAX: usize = 24;
+
+/// Bytes of an event beside its payload, commit ids and tags: header, aggregate id, topic, keys of metadata.
+const FIXED_LEN_MAX: usize = 512;
+
+#[cfg(test)]
+mod tests {
+    use std::hash::{BuildHasherDefault, DefaultHasher};
+
+    use super::*;
+
+    type TestEvents = CommitEvents<BuildHasherDefault<DefaultHasher>>;
+
+    const BLOB: &str = "94b2ad808d0782d38d9ed598d936ea25bdcb2e58";
+
+    fn change(
+        status: Status,
+        old_path: Option<&str>,
+        path: &str,
+        added: u64,
+        deleted: u64,
+    ) -> Change {
+        Change {
+            status,
+            path: path.into(),
+            old_path: old_path.map(Into::into),
+            old_mode: "100644".into(),
+            new_mode: "100644".into(),
+            old_blob: "0".repeat(40),
+            new_blob: BLOB.into(),
+            lines: Lines::Counted { added, deleted },
+        }
+    }
+
+    fn commit(is_merge: bool, changes: Vec<Change>) -> Commit {
+        Commit {
+            id: "c0ffee".into(),
+            is_merge,
+            authored_at: Some(1_700_000_000),
+            day: "2023-11-14".into(),
+            author: b"keeper@light.invalid".to_vec(),
+            changes,
+        }
+    }
+
+    /// The events in words: what the log would store of them, as far as it can be seen from outside.
+    fn shown(events: &mut TestEvents, commit: &Commit) -> Vec<String> {
+        let events = events.of(commit).unwrap();
+        events
+            .iter()
+            .map(|sized| format!("{:?}", sized.event))
+            .collect()
+    }
+
+    fn file_event(topic: &str, path: &str, payload: &str) -> String {
+        let author = author_of(&commit(false, Vec::new()));
+        let event = NewEvent::new(topic, payload)
+            .aggregate(AggregateId::text(format!("file:{path}")).unwrap())
+            .tag("commit:c0ffee")
+            .metadata("correlation_id", "c0ffee")
+            .metadata("author", author);
+        let event = match extension(path) {
+            Some(extension) => event.tag(format!("ext:{extension}")),
+            None => event,
+        };
+        format!("{event:?}")
+    }
+
+    fn author_of(commit: &Commit) -> String {
+        format!(
+            "{:016x}",
+            BuildHasherDefault::<DefaultHasher>::default().hash_one(&commit.author)
+        )
+    }
+
+    fn topics(shown: &[String]) -> Vec<&str> {
+        shown
+            .iter()
+            .map(|text| {
+                text.split("topic: \"")
+                    .nth(1)
+                    .unwrap()
+                    .split('"')
+                    .next()
+                    .unwrap()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_change_has_its_path_counts_and_origin() {
+        let mut events = TestEvents::new(Default::default());
+        let found = shown(
+            &mut events,
+            &commit(false, vec![change(Status::Added, None, "src/a.RS", 3, 0)]),
+        );
+        let payload = format!(
+            r#"{{"path":"src/a.RS","added":3,"deleted":0,"binary":false,"mode":"100644","blob":"{BLOB}","authored_at":1700000000}}"#
+        );
+        assert_eq!(found[0], file_event(ADDED, "src/a.RS", &payload));
+        assert!(
+            found[0].contains(&format!("{:?}", b"ext:rs".to_vec())),
+            "{}",
+            found[0]
+        );
+        assert_eq!(topics(&found), [ADDED, DAY_OF_WORK]);
+    }
+
+    #[test]
+    fn a_rename_is_an_event_on_either_path_and_carries_the_lines() {
+        let mut events = TestEvents::new(Default::default());
+        shown(
+            &mut events,
+            &commit(false, vec![change(Status::Added, None, "a", 30, 0)]),
+        );
+        let found = shown(
+            &mut events,
+            &commit(false, vec![change(Status::Renamed, Some("a"), "b", 2, 1)]),
+        );
+        assert_eq!(topics(&found), [MOVED_AWAY, RENAMED, DAY_OF_WORK]);
+        assert_eq!(
+            found[0],
+            file_event(
+                MOVED_AWAY,
+                "a",
+                r#"{"path":"a","to":"b","binary":false,"authored_at":1700000000}"#
+            )
+        );
+        let payload = format!(
+            r#"{{"path":"b","from":"a","added":2,"deleted":1,"binary":false,"lines_before":30,"mode":"100644","blob":"{BLOB}","authored_at":1700000000}}"#
+        );
+        assert_eq!(found[1], file_event(RENAMED, "b", &payload));
+        assert_eq!(events.files, HashMap::from([(b"b".to_vec(), 31)]));
+    }
+
+    #[test]
+    fn files_that_swap_names_keep_their_lines_and_end_present() {
+        let mut events = TestEvents::new(Default::default());
+        let both = vec![
+            change(Status::Added, None, "a", 10, 0),
+            change(Status::Added, None, "b", 20, 0),
+        ];
+        shown(&mut events, &commit(false, both));
+        let swap = vec![
+            change(Status::Renamed, Some("b"), "a", 0, 0),
+            change(Status::Renamed, Some("a"), "b", 0, 0),
+        ];
+        let found = shown(&mut events, &commit(false, swap));
+        assert_eq!(
+            topics(&found),
+            [MOVED_AWAY, MOVED_AWAY, RENAMED, RENAMED, DAY_OF_WORK]
+        );
+        assert_eq!(
+            events.files,
+            HashMap::from([(b"a".to_vec(), 20), (b"b".to_vec(), 10)])
+        );
+    }
+
+    #[test]
+    fn a_merge_repeats_nothing_and_adds_what_is_new() {
+        let mut events = TestEvents::new(Default::default());
+        let branch = vec![
+            change(Status::Added, None, "a", 10, 0),
+            change(Status::Added, None, "kept", 1, 0),
+        ];
+        shown(&mut events, &commit(false, branch));
+        let merge = vec![
+            change(Status::Added, None, "a", 10, 0),
+            change(Status::Modified, None, "kept", 5, 0),
+            change(Status::Deleted, None, "gone", 0, 3),
+            change(Status::Added, None, "new", 4, 0),
+            change(Status::Renamed, Some("old"), "kept", 0, 0),
+        ];
+        let found = shown(&mut events, &commit(true, merge));
+        assert_eq!(
+            topics(&found),
+            [MERGED, MERGED, MERGED, ADDED, MERGED, DAY_OF_WORK]
+        );
+        assert!(!found[4].contains("lines_before"));
+        let expected = HashMap::from([
+            (b"a".to_vec(), 10),
+            (b"kept".to_vec(), 1),
+            (b"new".to_vec(), 4),
+        ]);
+        assert_eq!(events.files, expected);
+    }
+
+    #[test]
+    fn only_the_mode_changed() {
+        let mut events = TestEvents::new(Default::default());
+        let mut made_executable = change(Status::Modified, None, "run", 0, 0);
+        made_executable.old_blob = made_executable.new_blob.clone();
+        made_executable.new_mode = "100755".into();
+        let retyped = change(Status::TypeChanged, None, "link", 1, 9);
+        let found = shown(&mut events, &commit(false, vec![made_executable, retyped]));
+        assert_eq!(topics(&found), [MODE_CHANGED, TYPE_CHANGED, DAY_OF_WORK]);
+    }
+
+    #[test]
+    fn authors_are_hashed_and_days_are_aggregates() {
+        let mut events = TestEvents::new(Default::default());
+        let made = commit(false, Vec::new());
+        let found = shown(&mut events, &made);
+        assert_eq!(found.len(), 1);
+        assert!(!found[0].contains("keeper"), "{}", found[0]);
+        assert!(
+            found[0].contains(&format!("author-day:{}:2023-11-14", author_of(&made))),
+            "{}",
+            found[0]
+        );
+        let without_day = Commit {
+            day: String::new(),
+            ..made
+        };
+        assert!(shown(&mut events, &without_day)[0].contains(":unknown"));
+    }
+
+    #[test]
+    fn ids_fit_and_never_collide() {
+        let long = "d/".repeat(2000);
+        let (one, two) = (
+            file_id(format!("{long}1").as_bytes()).unwrap(),
+            file_id(format!("{long}2").as_bytes()).unwrap(),
+        );
+        assert_ne!(one, two);
+        assert_eq!(one.to_string().len(), ID_LEN_MAX);
+        assert_ne!(file_id(b"\xff").unwrap(), file_id(b"\xfe").unwrap());
+        assert_ne!(
+            file_id(b"\xff").unwrap(),
+            file_id("\u{fffd}".as_bytes()).unwrap()
+        );
+        let longest = "x".repeat(250);
+        assert_eq!(
+            file_id(longest.as_bytes()).unwrap().to_string(),
+            format!("file:{longest}")
+        );
+        assert!(file_id("é".repeat(200).as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn extensions_are_words() {
+        let found = [
+            "a.rs",
+            "x/y.tar.GZ",
+            "Makefile",
+            ".gitignore",
+            "a.",
+            "v1.2 final",
+            "x.y/z",
+        ]
+        .map(extension);
+        let expected = [Some("rs"), Some("gz"), None, None, None, None, None];
+        assert_eq!(
+            found,
+            expected.map(|extension| extension.map(str::to_owned))
+        );
+    }
+}

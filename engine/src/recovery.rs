@@ -1,0 +1,598 @@
+//! Opening: finding out what survived, and proving it before anything is acknowledged again.
+//!
+//! Sealed segments are believed at the manifest's word and opened at first use. Only the segments behind
+//! them, the tail, are read. The last of these is told apart:
+//!
+//! - closed in an orderly way: appending goes on in it;
+//! - anything else: never appended to again. What a witness proves durable stays; whole frames that no
+//!   witness proves are written anew into the next segment and synced (after a failed sync the page
+//!   cache may show frames that the disk does not have); what is no whole frame was never acknowledged,
+//!   is kept in a quarantine file and dropped;
+//! - a missing or bad frame that a witness says was durable: acknowledged data is damaged. Nothing is
+//!   changed and writing is refused.
+//!
+//! Witnesses: `durable_upto` of any valid frame, also of those found behind a bad one; the manifest; the
+//! watermark. Residual doubt: damage to the very last group, when the system crashed before its
+//! watermark reached the disk, cannot be told from a torn write.
+//!
+//! Source: Alagappan et al., "Protocol-Aware Recovery for Consensus-Based Storage", FAST 2018, for the
+//! ambiguity; Rebello et al., ATC 2020, for why the tail is written anew.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use annals_segments::format::frame::Frame;
+use annals_segments::format::manifest::{Manifest, SealedSegment};
+use annals_segments::format::segment_header::{FLAG_RECOVERED, SEGMENT_HEADER_LEN};
+use annals_segments::format::{FormatError, quarantine_file_name};
+use annals_segments::{DiskLock, OpenMode, SegmentFile, scan_frames};
+
+use crate::directory::{Directory, Listing, corrupt};
+use crate::error::Error;
+use crate::housekeeping::{self, Housekeeper, PreparedSegment, first_manifest};
+use crate::log::{Inner, Opened};
+use crate::options::LogOptions;
+use crate::report::{RecoveryOutcome, RecoveryReport, TornTail};
+use crate::segment::{LogIdentity, Segment, define_topics, for_each_whole_frame};
+use crate::segment_set::SegmentSet;
+use crate::topics::Topics;
+use crate::writer::Writer;
+
+mod read_only;
+mod rewrite;
+mod scanned;
+
+pub(crate) use read_only::open_read_only;
+use rewrite::UnprovenFrame;
+use scanned::{MISSING_SEGMENT, OUT_OF_ORDER, Scanned, bad_stop, first_readable_log_id, missing, open_whole, read_tracking, scan_segment};
+
+/// Opens a log for writing.
+pub(crate) fn open(dir: &Path, options: LogOptions) -> Result<Arc<Inner>, Error> {
+    let directory = Directory { disk: options.disk.clone(), path: dir.to_owned() };
+    check_place(&directory, options.create)?;
+    let lock = take_lock(&directory)?;
+    let listing = directory.list()?;
+    let manifest = directory.read_manifest()?;
+    let opening = Opening::new(directory, options, listing, manifest)?;
+    opening.open(lock)
+}
+
+/// Refuses a place that holds something else, and makes the directory when there is nothing.
+fn check_place(directory: &Directory, create: bool) -> Result<(), Error> {
+    const EMPTY: &str = "an empty or new directory; give another path";
+    let path = &directory.path;
+    let not_a_log = |found: String, expected| Error::NotALog { path: path.clone(), found, expected };
+    match directory.disk.list(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            if !create {
+                return Err(not_a_log("nothing is there".into(), "the directory of a log; check the path"));
+            }
+            directory.disk.create_dir(path).map_err(not_writable(path, "create the directory"))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => Err(not_a_log("this is a file".into(), EMPTY)),
+        Err(error) => Err(Error::io(path, "list the directory")(error)),
+        Ok(_) => {
+            let listing = directory.list()?;
+            if listing.holds_a_log() {
+                return Ok(());
+            }
+            if let Some(name) = listing.foreign.first() {
+                let count = listing.foreign.len();
+                return Err(not_a_log(format!("{count} other files and no log ({name}, …)"), EMPTY));
+            }
+            match create {
+                true => Ok(()),
+                false => Err(not_a_log("an empty directory".into(), "the directory of a log; check the path")),
+            }
+        }
+    }
+}
+
+fn not_writable(dir: &Path, doing: &'static str) -> impl FnOnce(io::Error) -> Error {
+    let dir = dir.to_owned();
+    move |source| match source.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Error::NotWritable { dir, source },
+        _ => Error::io(dir, doing)(source),
+    }
+}
+
+fn take_lock(directory: &Directory) -> Result<Box<dyn DiskLock>, Error> {
+    let path = directory.lock();
+    let mut attempt = 0;
+    let lock = loop {
+        let lock = directory.disk.try_lock(&path).map_err(not_writable(&directory.path, "take the lock"))?;
+        match lock {
+            Some(lock) => break lock,
+            // A reader that asks whether anybody writes holds the lock for an instant.
+            None if attempt < LOCK_ATTEMPTS => {
+                attempt += 1;
+                std::thread::sleep(LOCK_PAUSE);
+            }
+            None => {
+                let holder = directory.disk.open(&path, OpenMode::Read).and_then(|file| file.read_all(LOCK_MESSAGE_LEN_MAX));
+                let holder = holder.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+                return Err(Error::Locked { dir: directory.path.clone(), holder });
+            }
+        }
+    };
+    let message = format!("process {}\n", std::process::id());
+    lock.set_message(&message).map_err(not_writable(&directory.path, "write the lock file"))?;
+    Ok(lock)
+}
+
+/// An open under way.
+struct Opening {
+    directory: Directory,
+    options: LogOptions,
+    log: LogIdentity,
+    listing: Listing,
+    manifest: Manifest,
+    /// Whether a valid manifest was found.
+    has_manifest: bool,
+    report: RecoveryReport,
+    /// Every event up to here was durable, by any witness.
+    durable: u64,
+    tracking: BTreeMap<Box<str>, u64>,
+    last_time_us: u64,
+}
+
+impl Opening {
+    fn new(directory: Directory, options: LogOptions, listing: Listing, manifest: Option<Manifest>) -> Result<Self, Error> {
+        let has_manifest = manifest.is_some();
+        let log_id = match &manifest {
+            Some(manifest) => manifest.log_id,
+            None => match first_readable_log_id(&directory, &listing)? {
+                Some(log_id) => log_id,
+                None => {
+                    let mut log_id = [0; 16];
+                    options.random.fill(&mut log_id);
+                    log_id
+                }
+            },
+        };
+        let log = LogIdentity::new(log_id);
+        let manifest = manifest.unwrap_or_else(|| first_manifest(&log));
+        let watermark = directory.read_watermark()?.filter(|watermark| watermark.log_id == log_id);
+        let durable = manifest.durable_position.max(watermark.map_or(0, |watermark| watermark.position));
+        let last_time_us = manifest.segments.last().map_or(0, |segment| segment.last_time_us);
+        Ok(Self {
+            directory,
+            options,
+            log,
+            listing,
+            manifest,
+            has_manifest,
+            report: RecoveryReport::default(),
+            durable,
+            tracking: BTreeMap::new(),
+            last_time_us,
+        })
+    }
+
+    /// The segments that the manifest does not name, ascending.
+    fn tail_numbers(&self) -> Vec<u64> {
+        let named = self.manifest.segments.last().map_or(0, |last| last.number);
+        self.listing.segments.iter().map(|(number, _)| *number).filter(|number| *number > named).collect()
+    }
+
+    fn next_position(&self) -> u64 {
+        self.manifest.segments.last().map_or(1, SealedSegment::next_position)
+    }
+
+    fn open(mut self, lock: Box<dyn DiskLock>) -> Result<Arc<Inner>, Error> {
+        for name in &self.listing.temporary {
+            let path = self.directory.file(name);
+            self.directory.disk.remove(&path).map_err(Error::io(path, "remove the unfinished file"))?;
+        }
+        self.check_sealed()?;
+        let mut tail = self.scan_tail()?;
+        let is_new = !self.has_manifest && tail.iter().all(|segment| segment.frames.is_empty());
+        self.check_order(&mut tail)?;
+        let spare = self.take_spare(&mut tail)?;
+
+        let active = tail.pop();
+        for segment in tail {
+            let entry = segment.sealed_entry().expect("an empty segment is only ever the spare");
+            self.manifest.segments.push(entry);
+        }
+        // The tracking positions of the last sealed segment stand again in the segment behind it, unless
+        // the log ended just there.
+        if active.is_none() {
+            self.read_tracking_of_sealed()?;
+        }
+        let place = match active {
+            None => {
+                self.report.outcome = if is_new { RecoveryOutcome::Created } else { RecoveryOutcome::Recovered };
+                Place::Fresh { spare, copies: Vec::new() }
+            }
+            Some(segment) if segment.is_sealed() => {
+                self.report.outcome = RecoveryOutcome::Recovered;
+                self.seal(&segment);
+                Place::Fresh { spare, copies: Vec::new() }
+            }
+            Some(segment) if segment.is_closed() => {
+                self.report.outcome = RecoveryOutcome::Clean;
+                Place::Continue { segment, spare }
+            }
+            Some(segment) => {
+                self.report.outcome = RecoveryOutcome::Recovered;
+                let copies = self.leave_unclean(segment)?;
+                // The spare has the header of an ordinary segment, so it makes room for a new one.
+                if !copies.is_empty()
+                    && let Some(spare) = spare
+                {
+                    drop(spare);
+                    self.remove_segment(self.manifest.segments.last().map_or(0, |sealed| sealed.number) + 1)?;
+                    Place::Fresh { spare: None, copies }
+                } else {
+                    Place::Fresh { spare, copies }
+                }
+            }
+        };
+        self.finish(place, lock, is_new)
+    }
+
+    /// Every segment that the manifest names is there and long enough.
+    fn check_sealed(&self) -> Result<(), Error> {
+        for entry in &self.manifest.segments {
+            if let Some(damage) = missing(&self.directory, &self.listing, entry) {
+                return Err(damage);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the segments that the manifest does not name.
+    fn scan_tail(&mut self) -> Result<Vec<Scanned>, Error> {
+        let mut expected = self.manifest.segments.last().map(|segment| segment.number + 1);
+        let mut tail: Vec<Scanned> = Vec::new();
+        for number in self.tail_numbers() {
+            let path = self.directory.segment(number);
+            match self.scan(number)? {
+                Some(scanned) => {
+                    if let Some(expected) = expected.filter(|expected| *expected != number) {
+                        // A whole file is gone. What it held is not known; what follows is.
+                        let next = tail.last().and_then(Scanned::next_position).unwrap_or(self.next_position());
+                        let last = scanned.base_position().unwrap_or(next).saturating_sub(1);
+                        let path = self.directory.segment(expected);
+                        return Err(corrupt(&path, 0, next, last, MISSING_SEGMENT));
+                    }
+                    expected = Some(number + 1);
+                    tail.push(scanned);
+                }
+                // Never finished preparing: it holds nothing.
+                None => self.directory.disk.remove(&path).map_err(Error::io(path, "remove the unfinished segment"))?,
+            }
+        }
+        for segment in &tail {
+            self.durable = self.durable.max(segment.durable);
+        }
+        Ok(tail)
+    }
+
+    /// Reads one segment; `None` when it was never finished preparing.
+    fn scan(&self, number: u64) -> Result<Option<Scanned>, Error> {
+        let path = self.directory.segment(number);
+        let file = open_whole(&self.directory, number, OpenMode::ReadWrite)?;
+        scan_segment(self.log.id, &path, number, file.bytes())
+    }
+
+    /// Checks that the tail's segments follow each other, and settles those that overlap.
+    fn check_order(&mut self, tail: &mut Vec<Scanned>) -> Result<(), Error> {
+        let mut next = self.next_position();
+        let mut place = 0;
+        while place < tail.len() {
+            let path = self.directory.segment(tail[place].header.number);
+            let Some(base) = tail[place].base_position() else {
+                self.check_nothing_lost(&path, &tail[place], next)?;
+                if tail[place + 1..].iter().any(|later| !later.frames.is_empty()) {
+                    return Err(corrupt(&path, SEGMENT_HEADER_LEN, next, next, FormatError::Unwritten));
+                }
+                place += 1;
+                continue;
+            };
+            // Without a manifest the first segment that is there says where the log starts.
+            if place == 0 && !self.has_manifest && self.manifest.segments.is_empty() {
+                next = base;
+            }
+            if base != next {
+                let (first, last) = (next.min(base), base.max(next) - 1);
+                return Err(corrupt(&path, SEGMENT_HEADER_LEN, first, last, OUT_OF_ORDER));
+            }
+            let end = tail[place].next_position().unwrap_or(base);
+            if let Some(later_base) = tail.get(place + 1).and_then(Scanned::base_position) {
+                let later = &tail[place + 1];
+                if later_base > end {
+                    let stop = bad_stop(&tail[place]);
+                    return Err(corrupt(&path, tail[place].end, end, later_base - 1, stop));
+                }
+                if later_base < end {
+                    let is_redone = later.next_position().is_none_or(|later_end| later_end <= end)
+                        && later.header.compatible & FLAG_RECOVERED != 0
+                        && tail[place + 2..].iter().all(|segment| segment.frames.is_empty());
+                    if is_redone {
+                        // A recovery that was cut short: everything in it is still here.
+                        let numbers: Vec<u64> = tail[place + 1..].iter().map(|segment| segment.header.number).collect();
+                        tail.truncate(place + 1);
+                        numbers.into_iter().rev().try_for_each(|number| self.remove_segment(number))?;
+                        continue;
+                    }
+                    // The later segment took over these frames; here they are void.
+                    let first_void = tail[place].frames.iter().position(|frame| {
+                        frame.next_position() > later_base || (frame.base_position >= later_base && frame.event_count == 0)
+                    });
+                    let first_void = first_void.unwrap_or(tail[place].frames.len());
+                    tail[place].cut_frames(first_void);
+                    next = later_base;
+                    place += 1;
+                    continue;
+                }
+            } else {
+                self.check_nothing_lost(&path, &tail[place], end)?;
+            }
+            next = end;
+            place += 1;
+        }
+        Ok(())
+    }
+
+    /// The end of the log: what a witness says was durable must be there.
+    fn check_nothing_lost(&self, path: &Path, segment: &Scanned, next: u64) -> Result<(), Error> {
+        if self.durable >= next {
+            return Err(corrupt(path, segment.end, next, self.durable, bad_stop(segment)));
+        }
+        Ok(())
+    }
+
+    /// Takes the empty segment at the end off the tail, ready to be used, or removes it.
+    fn take_spare(&mut self, tail: &mut Vec<Scanned>) -> Result<Option<PreparedSegment>, Error> {
+        let mut spare = None;
+        while tail.last().is_some_and(|segment| segment.frames.is_empty()) {
+            let segment = tail.pop().expect("there is a last one");
+            let number = segment.header.number;
+            let is_usable = segment.torn == 0
+                && segment.header.compatible & FLAG_RECOVERED == 0
+                && segment.file_len == self.options.segment_len
+                && tail.last().is_none_or(|before| !before.frames.is_empty());
+            if is_usable {
+                let path = self.directory.segment(number);
+                let file = SegmentFile::open(
+                    &*self.directory.disk,
+                    &path,
+                    OpenMode::ReadWrite,
+                    SEGMENT_HEADER_LEN as u64,
+                );
+                let file = file.map_err(Error::io(path, "open the prepared segment"))?;
+                spare = Some(PreparedSegment { header: segment.header, file });
+            } else {
+                self.remove_segment(number)?;
+            }
+        }
+        Ok(spare)
+    }
+
+    fn remove_segment(&self, number: u64) -> Result<(), Error> {
+        let path = self.directory.segment(number);
+        self.directory.disk.remove(&path).map_err(Error::io(path, "remove the empty segment"))?;
+        self.directory.sync()
+    }
+
+    /// The tracking positions at the end of the sealed segments, when no later frame repeats them.
+    fn read_tracking_of_sealed(&mut self) -> Result<(), Error> {
+        let has_frames = |entry: &&SealedSegment| entry.end > SEGMENT_HEADER_LEN as u64;
+        let Some(entry) = self.manifest.segments.iter().rev().find(has_frames) else { return Ok(()) };
+        let segment = Segment::sealed(&self.directory, &self.log, *entry);
+        for_each_whole_frame(segment.bytes()?, SEGMENT_HEADER_LEN, segment.salt(), |_, frame| {
+            read_tracking(&mut self.tracking, &frame);
+        });
+        Ok(())
+    }
+
+    /// Notes the segment as sealed where its frames end.
+    fn seal(&mut self, segment: &Scanned) {
+        let entry = segment.sealed_entry().expect("a segment that is sealed has frames");
+        self.last_time_us = self.last_time_us.max(entry.last_time_us);
+        self.manifest.segments.push(entry);
+        let path = self.directory.segment(segment.header.number);
+        if let Ok(file) = open_whole(&self.directory, segment.header.number, OpenMode::Read) {
+            scan_frames(&file.bytes()[..segment.end], SEGMENT_HEADER_LEN, segment.header.salt, None, |_, frame| {
+                read_tracking(&mut self.tracking, &frame);
+            });
+        } else {
+            tracing::warn!(path = %path.display(), "sealed segment not readable");
+        }
+    }
+
+    /// Leaves a segment that was not closed: quarantines what is torn, seals it behind its last proven
+    /// frame, and returns the bytes of the whole frames that no witness proves.
+    fn leave_unclean(&mut self, mut segment: Scanned) -> Result<Vec<UnprovenFrame>, Error> {
+        let number = segment.header.number;
+        let path = self.directory.segment(number);
+        let file = open_whole(&self.directory, number, OpenMode::Read)?;
+        if segment.torn > 0 {
+            let torn = &file.bytes()[segment.end..segment.end + segment.torn];
+            self.report.torn = Some(self.quarantine(number, segment.end, torn)?);
+        }
+        let durable = self.durable;
+        let unproven = segment.frames.iter().position(|frame| {
+            // A batch without events shares its position with the one behind; it is proven only when
+            // something behind it is.
+            let last = if frame.event_count == 0 { frame.base_position } else { frame.next_position() - 1 };
+            frame.is_batch() && last > durable
+        });
+        let mut copies = Vec::new();
+        if let Some(first) = unproven {
+            let topics = Arc::new(topics_of(file.bytes(), segment.header.salt));
+            for frame in segment.frames[first..].iter().filter(|frame| frame.is_batch()) {
+                let frame_bytes = Frame::parse(&file.bytes()[frame.offset..], segment.header.salt);
+                let frame_bytes = frame_bytes.expect("the scan has just verified it").as_bytes();
+                copies.push(UnprovenFrame {
+                    bytes: frame_bytes.to_vec(),
+                    salt: segment.header.salt,
+                    topics: topics.clone(),
+                });
+                self.report.rewritten_events += u64::from(frame.event_count);
+            }
+            segment.cut_frames(first);
+        }
+        drop(file);
+        if segment.frames.is_empty() {
+            // Nothing in it is proven: the copies are all there is, and they start where it started.
+            let entry = SealedSegment {
+                number,
+                base_position: self.next_position(),
+                event_count: 0,
+                end: SEGMENT_HEADER_LEN as u64,
+                salt: segment.header.salt,
+                first_time_us: 0,
+                last_time_us: 0,
+            };
+            self.manifest.segments.push(entry);
+            self.read_tracking_of_sealed()?;
+        } else {
+            self.seal(&segment);
+        }
+        tracing::warn!(
+            path = %path.display(),
+            torn_bytes = segment.torn,
+            rewritten_events = self.report.rewritten_events,
+            "the log was not closed; its tail has been scanned"
+        );
+        Ok(copies)
+    }
+
+    /// Keeps bytes that are dropped from the log.
+    fn quarantine(&self, number: u64, offset: usize, bytes: &[u8]) -> Result<TornTail, Error> {
+        let name = quarantine_file_name(number, offset as u64);
+        let quarantine = self.directory.file(&name);
+        annals_segments::write_finished(&*self.directory.disk, &self.directory.path, &name, bytes)
+            .map_err(Error::io(&quarantine, "write the quarantine file"))?;
+        Ok(TornTail {
+            path: self.directory.segment(number),
+            offset: offset as u64,
+            bytes: bytes.len() as u64,
+            quarantine: Some(quarantine),
+        })
+    }
+
+    /// Makes the place to write to, proves it, and puts the log together.
+    fn finish(mut self, place: Place, lock: Box<dyn DiskLock>, is_new: bool) -> Result<Arc<Inner>, Error> {
+        let (mut writer, kept_spare) = match place {
+            Place::Continue { segment, spare } => (self.continue_in(&segment)?, spare),
+            Place::Fresh { spare, copies } => (self.start_fresh(spare, &copies)?, None),
+        };
+        self.write_manifests(is_new, &writer)?;
+        // Behind the manifest: before it, a redone recovery would take the watermark's word for frames
+        // that only the removed copy had on the disk.
+        writer.write_watermark(self.log.id).map_err(Error::io(&self.directory.path, "write the watermark"))?;
+        if is_new && let Some(parent) = self.directory.path.parent().filter(|parent| *parent != Path::new("")) {
+            // The process that made the directory may have been killed before it synced the parent.
+            self.directory.disk.sync_dir(parent).map_err(Error::io(parent, "sync the directory"))?;
+        }
+        let mut set = SegmentSet::default();
+        for entry in &self.manifest.segments {
+            let segment = Arc::new(Segment::sealed(&self.directory, &self.log, *entry));
+            set.segments.push(segment);
+        }
+        set.segments.push(writer.segment.clone());
+        set.heads = match self.manifest.heads {
+            0 => None,
+            covers => housekeeping::open_heads(&self.directory, &self.log, covers).map(Arc::new),
+        };
+        writer.tracking.clone_from(&self.tracking);
+        let head = writer.next_position - 1;
+        let unindexed: Vec<u64> = self
+            .manifest
+            .segments
+            .iter()
+            .map(|entry| entry.number)
+            .filter(|number| !self.listing.has_index(*number))
+            .collect();
+        self.report.rebuilt_indexes.clone_from(&unindexed);
+        let inner = Arc::new(Inner::new(Opened {
+            directory: self.directory,
+            log: self.log,
+            options: self.options,
+            recovery: self.report,
+            writer: Some(writer),
+            manifest: self.manifest,
+            set,
+            tracking: self.tracking,
+            head,
+            lock: Some(lock),
+        }));
+        rebuild_indexes(&inner, &unindexed);
+        if let Some(spare) = kept_spare {
+            inner.housekeeper.keep_spare(spare);
+        }
+        if inner.options.background {
+            Housekeeper::start(&inner);
+        }
+        Ok(inner)
+    }
+
+    /// A manifest that names every sealed segment, in both copies after a recovery: losing one of them
+    /// must not bring the frames back that were written anew.
+    fn write_manifests(&mut self, is_new: bool, writer: &Writer) -> Result<(), Error> {
+        let copies = match self.report.outcome {
+            RecoveryOutcome::Clean if self.has_manifest => 0,
+            _ if is_new => 1,
+            _ => 2,
+        };
+        for _ in 0..copies {
+            self.manifest.generation += 1;
+            self.manifest.durable_position = writer.next_position - 1;
+            let written = self.directory.write_manifest(&self.manifest);
+            written.map_err(Error::io(&self.directory.path, "write the manifest"))?;
+        }
+        // Only now is what lies behind the end of a sealed segment no longer needed.
+        for (number, len) in &self.listing.segments {
+            let entry = self.manifest.segments.iter().find(|entry| entry.number == *number);
+            if let Some(entry) = entry.filter(|entry| entry.end < *len) {
+                let path = self.directory.segment(*number);
+                let cut = SegmentFile::open(&*self.directory.disk, &path, OpenMode::ReadWrite, entry.end)
+                    .and_then(|file| file.cut());
+                cut.map_err(Error::io(path, "cut the segment"))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Where the writer goes on.
+enum Place {
+    /// In a segment that was closed.
+    Continue { segment: Scanned, spare: Option<PreparedSegment> },
+    /// In the next one, starting with copies of unproven frames.
+    Fresh { spare: Option<PreparedSegment>, copies: Vec<UnprovenFrame> },
+}
+
+/// The topics of a segment by number. They are dense up to the first that damage has taken.
+fn topics_of(bytes: &[u8], salt: u64) -> Vec<Box<str>> {
+    let topics = Topics::default();
+    for_each_whole_frame(bytes, SEGMENT_HEADER_LEN, salt, |_, frame| define_topics(&topics, &frame));
+    (0..).map_while(|number| topics.name(number).map(Into::into)).collect()
+}
+
+/// Derives the indexes that are missing. A failure is left to the reads that need them.
+fn rebuild_indexes(inner: &Inner, numbers: &[u64]) {
+    let set = inner.set();
+    for segment in set.segments.iter().filter(|segment| numbers.contains(&segment.number)) {
+        let rebuilt = segment.with_index(|_| ()).and_then(|()| housekeeping::write_index(inner, segment));
+        if let Err(error) = rebuilt {
+            tracing::warn!(path = %segment.path.display(), %error, "index not rebuilt");
+        }
+    }
+    if let Err(error) = housekeeping::fold_when_due(inner) {
+        tracing::warn!(%error, "heads not folded");
+    }
+}
+
+/// Message of a lock file: at most this many bytes are shown.
+const LOCK_MESSAGE_LEN_MAX: u64 = 256;
+/// How often a lock that is held is tried again, and after which pause.
+const LOCK_ATTEMPTS: u32 = 10;
+const LOCK_PAUSE: Duration = Duration::from_millis(2);

@@ -1,0 +1,49 @@
+//! Counting what a log holds.
+
+use std::collections::HashSet;
+
+use annals_index::{KeyHash, KeyKind};
+use annals_segments::format::FORMAT_VERSION;
+
+use crate::error::Error;
+use crate::log::Inner;
+use crate::report::Stats;
+
+pub(crate) fn stats(inner: &Inner) -> Result<Stats, Error> {
+    let view = inner.view();
+    let listing = inner.directory.list()?;
+    let mut aggregates: HashSet<KeyHash> = HashSet::new();
+    let is_aggregate = |key: &KeyHash| matches!(key.kind(), KeyKind::AggregateUuid | KeyKind::AggregateText);
+    let covers = view.set.heads.as_ref().map_or(0, |heads| heads.covers());
+    if let Some(heads) = &view.set.heads {
+        aggregates.extend(heads.iter().map(|(key, _)| key).filter(is_aggregate));
+    }
+    let mut stats = Stats {
+        format_version: FORMAT_VERSION,
+        first_position: view.first_position(),
+        last_position: view.durable_head(),
+        ..Stats::default()
+    };
+    for segment in &view.set.segments {
+        if segment.number > covers {
+            segment.for_each_key(|key| {
+                if is_aggregate(&key) {
+                    aggregates.insert(key);
+                }
+            })?;
+        }
+        stats.segments += 1;
+        match segment.sealed_entry() {
+            Some(entry) => {
+                stats.sealed_segments += 1;
+                stats.log_bytes += entry.end;
+            }
+            None => stats.log_bytes += segment.bytes()?.len() as u64,
+        }
+    }
+    stats.events = (stats.last_position + 1).saturating_sub(stats.first_position);
+    stats.aggregates = aggregates.len() as u64;
+    stats.index_bytes = listing.indexes.iter().chain(&listing.heads).map(|(_, len)| len).sum();
+    stats.bytes = stats.log_bytes + stats.index_bytes;
+    Ok(stats)
+}

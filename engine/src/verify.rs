@@ -1,0 +1,245 @@
+//! Checking everything: every byte of the log, every order it promises, and each derived file against it.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use annals_index::{Identity, KeyHash, KeyIndex, SealedIndex, TailIndex};
+use annals_segments::format::frame::Frame;
+use annals_segments::format::manifest::{MANIFEST_LEN_MAX, Manifest};
+use annals_segments::format::segment_header::{SEGMENT_HEADER_LEN, SegmentHeader};
+use annals_segments::format::{FormatError, MANIFEST_FILES};
+use annals_segments::{FrozenFile, OpenMode, ScanStop, find_later_frame, scan_frames};
+
+use crate::aggregate_id::AggregateId;
+use crate::error::Error;
+use crate::log::Inner;
+use crate::report::{Damage, VerifyReport};
+use crate::segment::{Segment, index_frame};
+use crate::topics::Topics;
+use crate::view::View;
+
+pub(crate) fn verify(inner: &Inner, mut progress: impl FnMut(u64, u64)) -> Result<VerifyReport, Error> {
+    let view = inner.view();
+    let mut check = Check {
+        inner,
+        report: VerifyReport::default(),
+        versions: HashMap::new(),
+        heads: HashMap::new(),
+        next_position: view.first_position(),
+        last_time_us: 0,
+    };
+    check.report.damages.extend(inner.recovery.damages.iter().cloned());
+    let total = view.set.segments.iter().map(|segment| segment_len(segment)).sum();
+    for place in 0..view.set.segments.len() {
+        progress(check.report.bytes, total);
+        check.segment(&view, place)?;
+    }
+    check.heads(&view);
+    check.manifests()?;
+    progress(check.report.bytes, total);
+    check.report.damages.dedup();
+    Ok(check.report)
+}
+
+/// Bytes of a segment that belong to the log.
+fn segment_len(segment: &Segment) -> u64 {
+    match segment.sealed_entry() {
+        Some(entry) => entry.end,
+        None => segment.bytes().map_or(0, |bytes| bytes.len() as u64),
+    }
+}
+
+struct Check<'a> {
+    inner: &'a Inner,
+    report: VerifyReport,
+    /// Last version of each aggregate.
+    versions: HashMap<AggregateId, u64>,
+    /// Last position of each key in the segments that the heads cover.
+    heads: HashMap<KeyHash, u64>,
+    next_position: u64,
+    last_time_us: u64,
+}
+
+impl Check<'_> {
+    fn segment(&mut self, view: &View, place: usize) -> Result<(), Error> {
+        let segment = &view.set.segments[place];
+        self.report.segments += 1;
+        self.report.bytes += segment_len(segment);
+        let base = segment.base_position;
+        if base != self.next_position {
+            let what = format!("starts at position {base}, expected {}", self.next_position);
+            self.damage(&segment.path, 0, self.next_position.min(base), self.next_position.max(base) - 1, what);
+        }
+        let end_position = match segment.sealed_entry() {
+            Some(entry) => entry.next_position(),
+            None => view.head() + 1,
+        };
+        self.next_position = base;
+        let bytes = match segment.bytes() {
+            Ok(bytes) => bytes,
+            Err(Error::Corrupt { source, .. }) => {
+                self.damage(&segment.path, 0, base, end_position.saturating_sub(1), source.to_string());
+                self.next_position = end_position;
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        match SegmentHeader::decode(bytes) {
+            Ok(header) if header.number == segment.number && header.salt == segment.salt() => {}
+            Ok(_) => self.damage(&segment.path, 0, base, end_position - 1, "the header of another segment".into()),
+            Err(error) => self.damage(&segment.path, 0, base, end_position - 1, error.to_string()),
+        }
+        let identity = Identity {
+            log_id: self.inner.log.id,
+            segment: segment.number,
+            salt: segment.salt(),
+            base_position: base,
+            event_count: 0,
+        };
+        let mut derived = TailIndex::new(identity);
+        let topics = Topics::default();
+        self.frames(segment, bytes, end_position, &mut derived, &topics);
+        if self.next_position < end_position {
+            let what = format!("ends at position {}, expected {}", self.next_position - 1, end_position - 1);
+            self.damage(&segment.path, bytes.len() as u64, self.next_position, end_position - 1, what);
+            self.next_position = end_position;
+        }
+        let covers = view.set.heads.as_ref().map_or(0, |heads| heads.covers());
+        if segment.number <= covers {
+            for key in derived.keys() {
+                let last = derived.postings(key).last().unwrap_or(0);
+                self.heads.insert(key, base + u64::from(last));
+            }
+        }
+        self.index(segment, &derived);
+        Ok(())
+    }
+
+    /// Walks the frames and goes on behind each that is damaged.
+    fn frames(&mut self, segment: &Segment, bytes: &[u8], end_position: u64, derived: &mut TailIndex, topics: &Topics) {
+        let mut start = SEGMENT_HEADER_LEN;
+        loop {
+            let base = segment.base_position;
+            let scan = scan_frames(bytes, start, segment.salt(), None, |offset, frame| {
+                if frame.header.base_position > self.next_position {
+                    // The damage before it has been reported already.
+                    crate::segment::pad_index(derived, frame.header.base_position - base);
+                    self.next_position = frame.header.base_position;
+                }
+                if frame.header.next_position() > end_position {
+                    return;
+                }
+                self.frame(segment, offset, &frame);
+                index_frame(derived, topics, &self.inner.log, offset, &frame);
+            });
+            let later = find_later_frame(bytes, scan.end + 8, segment.salt());
+            let source = match (&scan.stop, later) {
+                (ScanStop::Footer | ScanStop::EndOfBytes, None) => return,
+                (ScanStop::Unwritten, None) if segment.sealed_entry().is_none() => return,
+                (ScanStop::Bad(error), _) => error.clone(),
+                _ => FormatError::Unwritten,
+            };
+            let behind = later.map_or(end_position, |later| later.base_position.min(end_position));
+            let last = behind.saturating_sub(1);
+            self.damage(&segment.path, scan.end as u64, self.next_position, last, source.to_string());
+            match later {
+                Some(later) => start = later.offset,
+                None => {
+                    self.next_position = self.next_position.max(end_position);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// A frame whose checksums are right: its place, its time, and the versions in it.
+    fn frame(&mut self, segment: &Segment, offset: usize, frame: &Frame<'_>) {
+        let header = frame.header;
+        let (first, last) = (header.base_position, header.next_position() - 1);
+        if first != self.next_position {
+            let what = format!("frame at position {first}, expected {}", self.next_position);
+            self.damage(&segment.path, offset as u64, first, last, what);
+        }
+        if header.time_us < self.last_time_us {
+            let what = format!("time {} runs backwards, expected {} or later", header.time_us, self.last_time_us);
+            self.damage(&segment.path, offset as u64, first, last, what);
+        }
+        self.last_time_us = self.last_time_us.max(header.time_us);
+        for (in_frame, record) in frame.records() {
+            let Ok(record) = record else { continue };
+            let position = header.base_position + u64::from(record.place().ordinal);
+            self.report.events += 1;
+            let Some(id) = AggregateId::from_record(record.id_kind(), record.id()) else { continue };
+            let version = record.place().version;
+            if let Some(before) = self.versions.insert(id.clone(), version).filter(|before| *before >= version) {
+                let what = format!("version {version} of aggregate {id}, expected one above {before}");
+                self.damage(&segment.path, (offset + in_frame) as u64, position, position, what);
+            }
+        }
+        self.next_position = header.next_position();
+    }
+
+    /// The index file of a sealed segment says what its log says.
+    fn index(&mut self, segment: &Segment, derived: &TailIndex) {
+        if segment.sealed_entry().is_none() {
+            return;
+        }
+        let path = self.inner.directory.index(segment.number);
+        let file = match FrozenFile::open(&*self.inner.directory.disk, &path) {
+            Ok(file) => file,
+            // A missing index is derived at the next open; the log is no worse for it.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return,
+            Err(error) => return self.damage(&path, 0, 1, 0, error.to_string()),
+        };
+        let opened = SealedIndex::open(file, &derived.identity()).and_then(|index| index.verify().map(|()| index));
+        let index = match opened {
+            Ok(index) => index,
+            Err(error) => return self.damage(&path, 0, 1, 0, format!("{error}; open the log for writing to derive it anew")),
+        };
+        let base = segment.base_position;
+        if let Some(ordinal) = (0..derived.len()).find(|ordinal| index.offset(*ordinal) != derived.offset(*ordinal)) {
+            let position = base + u64::from(ordinal);
+            self.damage(&path, 0, 1, 0, format!("wrong offset for position {position}"));
+        }
+        let differs = |key: &KeyHash| !index.postings(*key).iter().eq(derived.postings(*key).iter());
+        if index.key_count() != derived.key_count() || derived.keys().any(|key| differs(&key)) {
+            self.damage(&path, 0, 1, 0, "the keys are not those of the log".into());
+        }
+    }
+
+    fn heads(&mut self, view: &View) {
+        let Some(heads) = &view.set.heads else {
+            let named = self.inner.manifest.lock().heads;
+            let path = self.inner.directory.heads(named);
+            let is_there = named > 0 && self.inner.directory.disk.open(&path, OpenMode::Read).is_ok();
+            if is_there {
+                self.damage(&path, 0, 1, 0, "not usable; open the log for writing to derive it anew".into());
+            }
+            return;
+        };
+        let path = self.inner.directory.heads(heads.covers());
+        let truncated = view.first_position() > 1;
+        let is_wrong = |(key, last): (&KeyHash, &u64)| heads.lookup(*key).is_none_or(|head| head.last_position != *last);
+        let count_differs = !truncated && heads.len() as usize != self.heads.len();
+        if count_differs || self.heads.iter().any(is_wrong) {
+            self.damage(&path, 0, 1, 0, "the heads are not those of the log".into());
+        }
+    }
+
+    fn manifests(&mut self) -> Result<(), Error> {
+        for name in MANIFEST_FILES {
+            let path = self.inner.directory.file(name);
+            let Ok(file) = self.inner.directory.disk.open(&path, OpenMode::Read) else { continue };
+            let bytes = file.read_all(MANIFEST_LEN_MAX).map_err(Error::io(&path, "read the manifest"))?;
+            self.report.bytes += bytes.len() as u64;
+            if let Err(error) = Manifest::decode(&bytes) {
+                self.damage(&path, 0, 1, 0, error.to_string());
+            }
+        }
+        Ok(())
+    }
+
+    fn damage(&mut self, path: &Path, offset: u64, first: u64, last: u64, what: String) {
+        self.report.damages.push(Damage { path: path.to_owned(), offset, first, last, what });
+    }
+}
