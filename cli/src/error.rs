@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use crate::commands::Outcome;
 use crate::commands::demo::git_history::HistoryError;
 use crate::commands::import::LineError;
-use crate::figures::{grouped, printable};
+use crate::figures::{counted, printable};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CliError {
@@ -40,9 +40,9 @@ pub(crate) enum CliError {
     UnknownAggregate { dir: PathBuf, id: String },
 
     #[error(
-        "{dir}: holds {events} events, expected a missing or empty directory; \
+        "{dir}: holds {events}, expected a missing or empty directory; \
          give another --into, or leave it out",
-        dir = dir.display(), events = grouped(*events)
+        dir = dir.display(), events = counted(*events, "event")
     )]
     IntoHasEvents { dir: PathBuf, events: u64 },
 
@@ -110,8 +110,8 @@ impl std::fmt::Display for Stored {
             ),
             events => write!(
                 formatter,
-                "the {} events before it are stored, up to position {}; mend it and import from this line on",
-                grouped(events),
+                "{} stored before it, up to position {}; mend it and import from this line on",
+                counted(events, "event"),
                 self.last_position
             ),
         }

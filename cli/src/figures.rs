@@ -16,6 +16,15 @@ pub(crate) fn grouped(number: u64) -> String {
     text
 }
 
+/// A number with its noun, in the plural unless it is one: `1 commit`, `1,234 commits`.
+pub(crate) fn counted(number: u64, noun: &str) -> String {
+    format!(
+        "{} {noun}{}",
+        grouped(number),
+        if number == 1 { "" } else { "s" }
+    )
+}
+
 /// A size with its unit: `512 B`, `1.5 MiB`.
 pub(crate) fn size(bytes: u64) -> String {
     let mut amount = bytes as f64;
@@ -91,6 +100,14 @@ mod tests {
     fn thousands_are_grouped() {
         let shown: Vec<String> = [0, 999, 1000, 123_456, 1_234_567].map(grouped).to_vec();
         assert_eq!(shown, ["0", "999", "1,000", "123,456", "1,234,567"]);
+    }
+
+    #[test]
+    fn one_is_not_many() {
+        assert_eq!(
+            [0, 1, 1000].map(|number| counted(number, "event")),
+            ["0 events", "1 event", "1,000 events"]
+        );
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use annals_engine::{Damage, RecoveryOutcome, RecoveryReport};
 use serde::Serialize;
 
-use crate::figures::{grouped, printable, size};
+use crate::figures::{counted, printable, size};
 
 /// How a log was found, as JSON.
 #[derive(Debug, Serialize)]

@@ -61,7 +61,9 @@ impl AggregateId {
         match kind {
             IdKind::Absent => None,
             IdKind::Uuid => Uuid::from_slice(bytes).ok().map(Self::Uuid),
-            IdKind::Text => std::str::from_utf8(bytes).ok().map(|text| Self::Text(text.into())),
+            IdKind::Text => std::str::from_utf8(bytes)
+                .ok()
+                .map(|text| Self::Text(text.into())),
         }
     }
 }

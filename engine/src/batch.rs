@@ -220,7 +220,9 @@ impl Batch {
         } else {
             Limit::EventCount.check(self.events.len(), 1, u32::MAX as usize)?;
         }
-        self.events.iter().try_for_each(|event| event.check(payload_len_max))
+        self.events
+            .iter()
+            .try_for_each(|event| event.check(payload_len_max))
     }
 }
 

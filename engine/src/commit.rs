@@ -53,7 +53,10 @@ impl Submission {
 
     /// The batch, for the leader, once.
     pub(crate) fn take_batch(&self) -> PreparedBatch {
-        self.batch.lock().take().expect("a submission is committed once")
+        self.batch
+            .lock()
+            .take()
+            .expect("a submission is committed once")
     }
 
     /// Leaves the outcome; the caller is woken by [`Submission::wake`].
@@ -72,7 +75,10 @@ impl Submission {
     }
 
     fn take_outcome(&self) -> Outcome {
-        self.outcome.lock().take().expect("the leader leaves an outcome before it wakes")
+        self.outcome
+            .lock()
+            .take()
+            .expect("the leader leaves an outcome before it wakes")
     }
 }
 
@@ -89,7 +95,11 @@ struct Waiting {
 impl CommitQueue {
     /// Joins the queue and returns the outcome. `commit` is called when this caller leads: it must
     /// complete every submission of the group it is given.
-    pub(crate) fn commit(&self, submission: Arc<Submission>, commit: impl FnOnce(&[Arc<Submission>])) -> Outcome {
+    pub(crate) fn commit(
+        &self,
+        submission: Arc<Submission>,
+        commit: impl FnOnce(&[Arc<Submission>]),
+    ) -> Outcome {
         let mine = submission.clone();
         let leads = {
             let mut waiting = self.0.lock();
@@ -103,8 +113,15 @@ impl CommitQueue {
     }
 
     fn lead(&self, mine: &Arc<Submission>, commit: impl FnOnce(&[Arc<Submission>])) {
-        let mut lead = Lead { queue: self, mine, group: self.take_group() };
-        assert!(Arc::ptr_eq(&lead.group[0], mine), "a leader stands at the head of the queue");
+        let mut lead = Lead {
+            queue: self,
+            mine,
+            group: self.take_group(),
+        };
+        assert!(
+            Arc::ptr_eq(&lead.group[0], mine),
+            "a leader stands at the head of the queue"
+        );
         commit(&lead.group);
         lead.hand_over();
     }
@@ -154,7 +171,9 @@ impl Lead<'_> {
         }
         for submission in self.group.drain(..) {
             if !submission.is_complete() {
-                submission.complete(Err(Error::Indeterminate { reason: "the committing thread panicked".into() }));
+                submission.complete(Err(Error::Indeterminate {
+                    reason: "the committing thread panicked".into(),
+                }));
             }
             if !Arc::ptr_eq(&submission, self.mine) {
                 submission.wake(DONE);

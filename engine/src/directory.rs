@@ -43,12 +43,17 @@ impl Directory {
     }
 
     pub(crate) fn sync(&self) -> Result<(), Error> {
-        self.disk.sync_dir(&self.path).map_err(Error::io(&self.path, "sync the directory"))
+        self.disk
+            .sync_dir(&self.path)
+            .map_err(Error::io(&self.path, "sync the directory"))
     }
 
     /// What is there, told apart by name.
     pub(crate) fn list(&self) -> Result<Listing, Error> {
-        let entries = self.disk.list(&self.path).map_err(Error::io(&self.path, "list the directory"))?;
+        let entries = self
+            .disk
+            .list(&self.path)
+            .map_err(Error::io(&self.path, "list the directory"))?;
         Ok(Listing::new(entries))
     }
 
@@ -61,17 +66,24 @@ impl Directory {
         let mut unsupported = None;
         for name in MANIFEST_FILES {
             let path = self.file(name);
-            let Some(bytes) = self.read_whole(&path, MANIFEST_LEN_MAX)? else { continue };
+            let Some(bytes) = self.read_whole(&path, MANIFEST_LEN_MAX)? else {
+                continue;
+            };
             match Manifest::decode(&bytes) {
                 Ok(manifest) => {
-                    if newest.as_ref().is_none_or(|other| other.generation < manifest.generation) {
+                    if newest
+                        .as_ref()
+                        .is_none_or(|other| other.generation < manifest.generation)
+                    {
                         newest = Some(manifest);
                     }
                 }
                 Err(source) if source.is_unsupported() => {
                     unsupported = Some(Error::UnsupportedFormat { path, source });
                 }
-                Err(error) => tracing::warn!(path = %path.display(), %error, "manifest copy not readable"),
+                Err(error) => {
+                    tracing::warn!(path = %path.display(), %error, "manifest copy not readable")
+                }
             }
         }
         match unsupported {
@@ -87,7 +99,11 @@ impl Directory {
         let (file, is_new) = open_or_create(&*self.disk, &path)?;
         file.write_all_at(&manifest.encode(), 0)?;
         file.sync_data()?;
-        if is_new { self.disk.sync_dir(&self.path) } else { Ok(()) }
+        if is_new {
+            self.disk.sync_dir(&self.path)
+        } else {
+            Ok(())
+        }
     }
 
     /// The newest valid watermark, of whatever log.
@@ -109,10 +125,20 @@ impl Directory {
 
     /// The content of a small file; `None` when it does not exist or is longer than it can be.
     fn read_whole(&self, path: &Path, len_max: u64) -> Result<Option<Vec<u8>>, Error> {
-        let read = self.disk.open(path, OpenMode::Read).and_then(|file| file.read_all(len_max));
+        let read = self
+            .disk
+            .open(path, OpenMode::Read)
+            .and_then(|file| file.read_all(len_max));
         match read {
             Ok(bytes) => Ok(Some(bytes)),
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::FileTooLarge) => Ok(None),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::FileTooLarge
+                ) =>
+            {
+                Ok(None)
+            }
             Err(error) => Err(Error::io(path, "read the file")(error)),
         }
     }
@@ -158,7 +184,10 @@ impl Listing {
                 listing.heads.push((covers, len));
             } else if name.ends_with(TEMPORARY_SUFFIX) {
                 listing.temporary.push(name);
-            } else if name == LOCK_FILE || name == WATERMARK_FILE || MANIFEST_FILES.contains(&name.as_str()) {
+            } else if name == LOCK_FILE
+                || name == WATERMARK_FILE
+                || MANIFEST_FILES.contains(&name.as_str())
+            {
                 listing.has_log_files = true;
             } else if !name.starts_with(format::QUARANTINE_PREFIX) {
                 listing.foreign.push(name);
@@ -177,14 +206,31 @@ impl Listing {
     }
 
     pub(crate) fn has_index(&self, number: u64) -> bool {
-        self.indexes.binary_search_by_key(&number, |(number, _)| *number).is_ok()
+        self.indexes
+            .binary_search_by_key(&number, |(number, _)| *number)
+            .is_ok()
     }
 }
 
 /// The damage a format error stands for, at a place in a file.
-pub(crate) fn corrupt(path: &Path, offset: usize, first: u64, last: u64, source: FormatError) -> Error {
+pub(crate) fn corrupt(
+    path: &Path,
+    offset: usize,
+    first: u64,
+    last: u64,
+    source: FormatError,
+) -> Error {
     match source.is_unsupported() {
-        true => Error::UnsupportedFormat { path: path.to_owned(), source },
-        false => Error::Corrupt { path: path.to_owned(), offset: offset as u64, first, last, source },
+        true => Error::UnsupportedFormat {
+            path: path.to_owned(),
+            source,
+        },
+        false => Error::Corrupt {
+            path: path.to_owned(),
+            offset: offset as u64,
+            first,
+            last,
+            source,
+        },
     }
 }

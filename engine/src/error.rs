@@ -177,7 +177,10 @@ pub enum Error {
 impl Error {
     /// Whether somebody else was faster: read again, decide again, append again.
     pub fn is_conflict(&self) -> bool {
-        matches!(self, Self::VersionConflict { .. } | Self::TrackingConflict { .. })
+        matches!(
+            self,
+            Self::VersionConflict { .. } | Self::TrackingConflict { .. }
+        )
     }
 
     /// Whether acknowledged data is damaged.
@@ -185,9 +188,16 @@ impl Error {
         matches!(self, Self::Corrupt { .. })
     }
 
-    pub(crate) fn io(path: impl Into<PathBuf>, doing: &'static str) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn io(
+        path: impl Into<PathBuf>,
+        doing: &'static str,
+    ) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
-        move |source| Self::Io { path, doing, source }
+        move |source| Self::Io {
+            path,
+            doing,
+            source,
+        }
     }
 }
 
@@ -245,13 +255,20 @@ impl Limit {
     pub(crate) fn check(self, found: usize, min: usize, max: usize) -> Result<(), Error> {
         match (min..=max).contains(&found) {
             true => Ok(()),
-            false => Err(Error::Limit { limit: self, found, min, max }),
+            false => Err(Error::Limit {
+                limit: self,
+                found,
+                min,
+                max,
+            }),
         }
     }
 
     fn advice(self) -> &'static str {
         match self {
-            Self::Payload => "raise `payload_len_max`, or store the content elsewhere and a reference here",
+            Self::Payload => {
+                "raise `payload_len_max`, or store the content elsewhere and a reference here"
+            }
             Self::Batch => "split it into several appends",
             Self::EventCount => "give at least one event, or a tracking position",
             Self::TrackingTable => "use fewer names, or a greater `segment_len`",

@@ -47,7 +47,8 @@ impl<'a> Event<'a> {
 
     /// Version in its aggregate, if it belongs to one.
     pub fn version(&self) -> Option<u64> {
-        let has_aggregate = self.record.id_kind() != annals_segments::format::record::IdKind::Absent;
+        let has_aggregate =
+            self.record.id_kind() != annals_segments::format::record::IdKind::Absent;
         has_aggregate.then(|| self.record.place().version)
     }
 
@@ -67,9 +68,13 @@ impl<'a> Event<'a> {
     }
 
     /// Its metadata, ascending by key.
-    pub fn metadata(&self) -> impl ExactSizeIterator<Item = (Cow<'a, str>, Cow<'a, str>)> + use<'a> {
+    pub fn metadata(
+        &self,
+    ) -> impl ExactSizeIterator<Item = (Cow<'a, str>, Cow<'a, str>)> + use<'a> {
         // Written as UTF-8; the lossy reading copies only what somebody else wrote.
-        self.record.metadata().map(|(key, value)| (String::from_utf8_lossy(key), String::from_utf8_lossy(value)))
+        self.record
+            .metadata()
+            .map(|(key, value)| (String::from_utf8_lossy(key), String::from_utf8_lossy(value)))
     }
 
     /// How the payload was compressed and encrypted; `None` when it is as given.
@@ -97,7 +102,10 @@ impl<'a> Event<'a> {
             topic: self.topic.to_owned(),
             event_id: self.event_id(),
             tags: self.tags().map(<[u8]>::to_vec).collect(),
-            metadata: self.metadata().map(|(key, value)| (key.into_owned(), value.into_owned())).collect(),
+            metadata: self
+                .metadata()
+                .map(|(key, value)| (key.into_owned(), value.into_owned()))
+                .collect(),
             encoding: self.encoding(),
             digest: self.digest(),
             payload: self.payload().to_vec(),

@@ -64,7 +64,9 @@ impl Housekeeper {
     pub(crate) fn start(inner: &Arc<Inner>) {
         let (sender, receiver) = channel();
         let worker = inner.clone();
-        let thread = std::thread::Builder::new().name("annals".into()).spawn(move || run(&worker, &receiver));
+        let thread = std::thread::Builder::new()
+            .name("annals".into())
+            .spawn(move || run(&worker, &receiver));
         match thread {
             Ok(thread) => *inner.housekeeper.thread.lock() = Some((sender, thread)),
             // Without the thread the appending threads do the work.
@@ -202,16 +204,27 @@ fn do_job(inner: &Inner, job: Job) {
 /// cut, then its index takes the place of the one in memory.
 pub(crate) fn finish_sealed(inner: &Inner, number: u64) -> Result<(), Error> {
     let set = inner.set();
-    let Ok(place) = set.segments.binary_search_by_key(&number, |segment| segment.number) else {
+    let Ok(place) = set
+        .segments
+        .binary_search_by_key(&number, |segment| segment.number)
+    else {
         return Ok(());
     };
     let segment = &set.segments[place];
     inner.write_manifest(|manifest| {
         let named = manifest.segments.last().map_or(0, |last| last.number);
-        let sealed = set.segments.iter().filter_map(|segment| segment.sealed_entry());
-        manifest.segments.extend(sealed.filter(|entry| entry.number > named));
+        let sealed = set
+            .segments
+            .iter()
+            .filter_map(|segment| segment.sealed_entry());
+        manifest
+            .segments
+            .extend(sealed.filter(|entry| entry.number > named));
     })?;
-    segment.file()?.cut().map_err(Error::io(&segment.path, "cut the segment"))?;
+    segment
+        .file()?
+        .cut()
+        .map_err(Error::io(&segment.path, "cut the segment"))?;
     write_index(inner, segment)?;
     fold_when_due(inner)
 }
@@ -221,10 +234,11 @@ pub(crate) fn write_index(inner: &Inner, segment: &Arc<Segment>) -> Result<(), E
     let set = inner.set();
     let mut failed = None;
     let bytes = segment.encode_index(|key| {
-        set.newest_before(key, segment.number).unwrap_or_else(|error| {
-            failed.get_or_insert(error);
-            None
-        })
+        set.newest_before(key, segment.number)
+            .unwrap_or_else(|error| {
+                failed.get_or_insert(error);
+                None
+            })
     });
     if let Some(error) = failed {
         return Err(error);
@@ -232,8 +246,13 @@ pub(crate) fn write_index(inner: &Inner, segment: &Arc<Segment>) -> Result<(), E
     let Some(bytes) = bytes else { return Ok(()) };
     let directory = &inner.directory;
     let path = directory.index(segment.number);
-    write_finished(&*directory.disk, &directory.path, &format::index_file_name(segment.number), &bytes)
-        .map_err(Error::io(&path, "write the index"))?;
+    write_finished(
+        &*directory.disk,
+        &directory.path,
+        &format::index_file_name(segment.number),
+        &bytes,
+    )
+    .map_err(Error::io(&path, "write the index"))?;
     if let Some(sealed) = segment.open_index() {
         segment.use_sealed_index(sealed);
     }
@@ -260,15 +279,29 @@ pub(crate) fn fold_when_due(inner: &Inner) -> Result<(), Error> {
             None => break,
         }
     }
-    let Some((newest, ..)) = indexes.last() else { return Ok(()) };
-    let identity = HeadsIdentity { log_id: inner.log.id, covers: *newest };
-    let sealed: Vec<(u64, u64, &SealedIndex<FrozenFile>)> =
-        indexes.iter().map(|(number, base, index)| (*number, *base, index)).collect();
-    let bytes = fold_heads(identity, set.heads.as_deref(), &sealed, |number, ordinal| {
-        let place = set.segments.binary_search_by_key(&number, |segment| segment.number);
-        let segment = &set.segments[place.expect("the segments folded are in the set")];
-        Ok::<u64, FoldError>(segment.event(ordinal)?.version().unwrap_or(0))
-    });
+    let Some((newest, ..)) = indexes.last() else {
+        return Ok(());
+    };
+    let identity = HeadsIdentity {
+        log_id: inner.log.id,
+        covers: *newest,
+    };
+    let sealed: Vec<(u64, u64, &SealedIndex<FrozenFile>)> = indexes
+        .iter()
+        .map(|(number, base, index)| (*number, *base, index))
+        .collect();
+    let bytes = fold_heads(
+        identity,
+        set.heads.as_deref(),
+        &sealed,
+        |number, ordinal| {
+            let place = set
+                .segments
+                .binary_search_by_key(&number, |segment| segment.number);
+            let segment = &set.segments[place.expect("the segments folded are in the set")];
+            Ok::<u64, FoldError>(segment.event(ordinal)?.version().unwrap_or(0))
+        },
+    );
     let bytes = match bytes {
         Ok(bytes) => bytes,
         Err(FoldError::Log(error)) => return Err(error),
@@ -279,9 +312,16 @@ pub(crate) fn fold_when_due(inner: &Inner) -> Result<(), Error> {
     };
     let directory = &inner.directory;
     let path = directory.heads(identity.covers);
-    write_finished(&*directory.disk, &directory.path, &format::heads_file_name(identity.covers), &bytes)
-        .map_err(Error::io(&path, "write the heads"))?;
-    let Some(heads) = open_heads(directory, &inner.log, identity.covers) else { return Ok(()) };
+    write_finished(
+        &*directory.disk,
+        &directory.path,
+        &format::heads_file_name(identity.covers),
+        &bytes,
+    )
+    .map_err(Error::io(&path, "write the heads"))?;
+    let Some(heads) = open_heads(directory, &inner.log, identity.covers) else {
+        return Ok(());
+    };
     inner.write_manifest(|manifest| manifest.heads = identity.covers)?;
     inner.update_set(|set| set.heads = Some(Arc::new(heads)));
     if covers > 0 {
@@ -292,12 +332,24 @@ pub(crate) fn fold_when_due(inner: &Inner) -> Result<(), Error> {
 }
 
 /// The heads table that covers segments up to `covers`, when it is there and sound.
-pub(crate) fn open_heads(directory: &Directory, log: &LogIdentity, covers: u64) -> Option<Heads<FrozenFile>> {
+pub(crate) fn open_heads(
+    directory: &Directory,
+    log: &LogIdentity,
+    covers: u64,
+) -> Option<Heads<FrozenFile>> {
     let path = directory.heads(covers);
     let file = FrozenFile::open(&*directory.disk, &path).ok()?;
-    let opened = Heads::open(file, &HeadsIdentity { log_id: log.id, covers });
+    let opened = Heads::open(
+        file,
+        &HeadsIdentity {
+            log_id: log.id,
+            covers,
+        },
+    );
     let verified = opened.and_then(|heads| heads.verify().map(|()| heads));
-    verified.inspect_err(|error| tracing::warn!(path = %path.display(), %error, "heads not usable")).ok()
+    verified
+        .inspect_err(|error| tracing::warn!(path = %path.display(), %error, "heads not usable"))
+        .ok()
 }
 
 /// What may stop a fold.
@@ -364,9 +416,11 @@ impl PreparedSegment {
                     let _ = directory.disk.remove(&path);
                 }
                 match source.kind() {
-                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                        Err(Error::Full { path, needed: options.segment_len, source })
-                    }
+                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Err(Error::Full {
+                        path,
+                        needed: options.segment_len,
+                        source,
+                    }),
                     _ => Err(Error::io(path, "prepare the segment")(source)),
                 }
             }
@@ -374,7 +428,13 @@ impl PreparedSegment {
     }
 
     pub(crate) fn into_segment(self, inner: &Inner, base_position: u64) -> Segment {
-        Segment::tail(&inner.directory, &inner.log, &self.header, base_position, self.file)
+        Segment::tail(
+            &inner.directory,
+            &inner.log,
+            &self.header,
+            base_position,
+            self.file,
+        )
     }
 }
 

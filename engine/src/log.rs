@@ -1,6 +1,7 @@
 //! The log: the handle that programs hold, and what its parts share.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
 use std::ops::RangeBounds;
 use std::path::Path;
@@ -32,9 +33,19 @@ use crate::view::{Events, View};
 use crate::writer::Writer;
 
 /// An open log. Clones are handles to the same log; dropping the last one closes it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Log {
     handle: Arc<Handle>,
+}
+
+impl fmt::Debug for Log {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Log")
+            .field("dir", &self.dir())
+            .field("head", &self.head())
+            .finish_non_exhaustive()
+    }
 }
 
 /// Closes the log when the last [`Log`] goes. Subscriptions and the housekeeping thread hold the inner
@@ -101,7 +112,9 @@ impl Log {
     }
 
     fn from_inner(inner: Arc<Inner>) -> Self {
-        Self { handle: Arc::new(Handle { inner }) }
+        Self {
+            handle: Arc::new(Handle { inner }),
+        }
     }
 
     /// Appends a batch and returns once it is what its [`Durability`](crate::Durability) promises.
@@ -132,12 +145,22 @@ impl Log {
     }
 
     /// Reads events into copies of their own; [`View::read`] does the same without copying.
-    pub fn read(&self, positions: impl RangeBounds<u64>, query: &Query, direction: Direction) -> Events {
+    pub fn read(
+        &self,
+        positions: impl RangeBounds<u64>,
+        query: &Query,
+        direction: Direction,
+    ) -> Events {
         Events::by_position(self.view(), &positions, query, direction)
     }
 
     /// Reads the events of one aggregate into copies of their own; see [`View::read_aggregate`].
-    pub fn read_aggregate(&self, id: &AggregateId, versions: impl RangeBounds<u64>, direction: Direction) -> Events {
+    pub fn read_aggregate(
+        &self,
+        id: &AggregateId,
+        versions: impl RangeBounds<u64>,
+        direction: Direction,
+    ) -> Events {
         Events::by_aggregate(self.view(), id, &versions, direction)
     }
 
@@ -216,7 +239,6 @@ impl Log {
 }
 
 /// What the parts of an open log share.
-#[derive(Debug)]
 pub(crate) struct Inner {
     pub(crate) directory: Directory,
     pub(crate) log: LogIdentity,
@@ -253,6 +275,16 @@ pub(crate) struct Opened {
     pub(crate) lock: Option<Box<dyn DiskLock>>,
 }
 
+impl fmt::Debug for Inner {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Followers hold it too: a log prints as its place, not as its insides.
+        formatter
+            .debug_struct("Inner")
+            .field("dir", &self.directory.path)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Inner {
     pub(crate) fn new(opened: Opened) -> Self {
         Self {
@@ -278,7 +310,9 @@ impl Inner {
 
     fn append(&self, batch: Batch) -> Result<Appended, Error> {
         if self.read_only {
-            return Err(Error::ReadOnly { dir: self.directory.path.clone() });
+            return Err(Error::ReadOnly {
+                dir: self.directory.path.clone(),
+            });
         }
         if let Some(refusal) = self.refusal() {
             return Err(refusal);
@@ -289,7 +323,9 @@ impl Inner {
             let _span = tracing::debug_span!("commit", batches = group.len()).entered();
             match &mut *self.writer.lock() {
                 Some(writer) => writer.commit(self, group),
-                None => group.iter().for_each(|submission| submission.complete(Err(Error::Closed))),
+                None => group
+                    .iter()
+                    .for_each(|submission| submission.complete(Err(Error::Closed))),
             }
         });
         self.housekeeper.run_inline(self);
@@ -298,16 +334,22 @@ impl Inner {
 
     pub(crate) fn sync(&self) -> Result<u64, Error> {
         if self.read_only {
-            return Err(Error::ReadOnly { dir: self.directory.path.clone() });
+            return Err(Error::ReadOnly {
+                dir: self.directory.path.clone(),
+            });
         }
         let mut writer = self.writer.lock();
         if let Some(refusal) = self.refusal() {
             return Err(refusal);
         }
-        let Some(writer) = &mut *writer else { return Err(Error::Closed) };
+        let Some(writer) = &mut *writer else {
+            return Err(Error::Closed);
+        };
         match writer.sync_all(self) {
             Ok(()) => Ok(self.durable_head()),
-            Err(error) => Err(Error::Poisoned { reason: self.poison(&writer.segment.path, error) }),
+            Err(error) => Err(Error::Poisoned {
+                reason: self.poison(&writer.segment.path, error),
+            }),
         }
     }
 
@@ -317,9 +359,9 @@ impl Inner {
         }
         self.housekeeper.stop();
         let closed = match self.writer.lock().take() {
-            Some(mut writer) if !self.is_poisoned() => {
-                writer.close(self).map_err(|error| self.poison(&writer.segment.path, error))
-            }
+            Some(mut writer) if !self.is_poisoned() => writer
+                .close(self)
+                .map_err(|error| self.poison(&writer.segment.path, error)),
             _ => Ok(()),
         };
         self.changed.notify();
@@ -332,7 +374,9 @@ impl Inner {
         if self.is_closed() {
             return Some(Error::Closed);
         }
-        self.poison.get().map(|reason| Error::Poisoned { reason: reason.clone() })
+        self.poison.get().map(|reason| Error::Poisoned {
+            reason: reason.clone(),
+        })
     }
 
     pub(crate) fn is_poisoned(&self) -> bool {
@@ -345,7 +389,10 @@ impl Inner {
 
     /// Refuses appends from here on. Returns the reason, the first one when there are several.
     pub(crate) fn poison(&self, path: &Path, error: io::Error) -> String {
-        let reason = self.poison.get_or_init(|| format!("{}: {error}", path.display())).clone();
+        let reason = self
+            .poison
+            .get_or_init(|| format!("{}: {error}", path.display()))
+            .clone();
         tracing::error!(%reason, "the log takes no more appends");
         reason
     }
@@ -354,7 +401,12 @@ impl Inner {
         // In this order: what is durable is visible, and what is visible is in the set.
         let durable = self.durable_head();
         let visible = self.visible.load(Ordering::Acquire);
-        View { set: self.set(), log: self.log.clone(), visible, durable }
+        View {
+            set: self.set(),
+            log: self.log.clone(),
+            visible,
+            durable,
+        }
     }
 
     pub(crate) fn set(&self) -> Arc<SegmentSet> {
@@ -369,7 +421,11 @@ impl Inner {
     }
 
     pub(crate) fn newest_segment(&self) -> u64 {
-        self.set.read().segments.last().map_or(0, |segment| segment.number)
+        self.set
+            .read()
+            .segments
+            .last()
+            .map_or(0, |segment| segment.number)
     }
 
     pub(crate) fn durable_head(&self) -> u64 {
@@ -408,7 +464,12 @@ impl Inner {
 
     /// Waits until something is durable behind `after`, the log is closed, `is_stopped` says so, or the
     /// time is over. Answers whether something is.
-    pub(crate) fn wait_for_durable(&self, after: u64, timeout: Option<Duration>, is_stopped: impl Fn() -> bool) -> bool {
+    pub(crate) fn wait_for_durable(
+        &self,
+        after: u64,
+        timeout: Option<Duration>,
+        is_stopped: impl Fn() -> bool,
+    ) -> bool {
         let is_over = || self.durable_head() > after || self.is_closed() || is_stopped();
         self.changed.wait(timeout, is_over);
         self.durable_head() > after
@@ -447,7 +508,11 @@ impl Changed {
         std::sync::atomic::fence(Ordering::SeqCst);
         match timeout {
             None => self.condition.wait_while(&mut waiters, |_| !is_over()),
-            Some(timeout) => drop(self.condition.wait_while_for(&mut waiters, |_| !is_over(), timeout)),
+            Some(timeout) => drop(self.condition.wait_while_for(
+                &mut waiters,
+                |_| !is_over(),
+                timeout,
+            )),
         };
         *waiters -= 1;
         self.has_waiters.store(*waiters > 0, Ordering::SeqCst);
@@ -460,7 +525,10 @@ struct PoisonOnPanic<'a>(&'a Inner);
 impl Drop for PoisonOnPanic<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.poison(&self.0.directory.path, io::Error::other("a committing thread panicked"));
+            self.0.poison(
+                &self.0.directory.path,
+                io::Error::other("a committing thread panicked"),
+            );
         }
     }
 }

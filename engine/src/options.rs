@@ -121,17 +121,39 @@ impl LogOptions {
 
     /// A log in memory, gone when it is dropped. For tests.
     pub fn open_in_memory(self) -> Result<Log, Error> {
-        self.disk(MemoryDisk::default()).background(false).open("/memory")
+        self.disk(MemoryDisk::default())
+            .background(false)
+            .open("/memory")
     }
 
     fn check(&self) -> Result<(), Error> {
         let in_range = |option, found, min, max| match (min..=max).contains(&found) {
             true => Ok(()),
-            false => Err(Error::InvalidOption { option, found, min, max }),
+            false => Err(Error::InvalidOption {
+                option,
+                found,
+                min,
+                max,
+            }),
         };
-        in_range("segment_len", self.segment_len, SEGMENT_LEN_MIN, SEGMENT_LEN_MAX)?;
-        in_range("batch_len_max", self.batch_len_max as u64, 4096, FRAME_LEN_MAX as u64)?;
-        in_range("payload_len_max", self.payload_len_max as u64, 0, FRAME_LEN_MAX as u64)
+        in_range(
+            "segment_len",
+            self.segment_len,
+            SEGMENT_LEN_MIN,
+            SEGMENT_LEN_MAX,
+        )?;
+        in_range(
+            "batch_len_max",
+            self.batch_len_max as u64,
+            4096,
+            FRAME_LEN_MAX as u64,
+        )?;
+        in_range(
+            "payload_len_max",
+            self.payload_len_max as u64,
+            0,
+            FRAME_LEN_MAX as u64,
+        )
     }
 
     /// Greatest batch that a segment of this log takes.

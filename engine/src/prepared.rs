@@ -48,9 +48,18 @@ pub(crate) struct PreparedRecord {
 
 impl PreparedBatch {
     /// Checks the limits and does everything that needs no place in the log.
-    pub(crate) fn new(batch: Batch, log: &LogIdentity, options: &LogOptions) -> Result<Self, Error> {
+    pub(crate) fn new(
+        batch: Batch,
+        log: &LogIdentity,
+        options: &LogOptions,
+    ) -> Result<Self, Error> {
         batch.check(options.payload_len_max)?;
-        let Batch { events, expected, tracking, durability } = batch;
+        let Batch {
+            events,
+            expected,
+            tracking,
+            durability,
+        } = batch;
         let mut prepared = Self {
             encoded: Vec::new(),
             records: Vec::with_capacity(events.len()),
@@ -61,9 +70,17 @@ impl PreparedBatch {
             durability,
         };
         for event in events {
-            let event_id = event.event_id.unwrap_or_else(|| new_event_id(&*options.clock, &*options.random));
-            let id_bytes = event.aggregate.as_ref().map_or(&[][..], AggregateId::as_bytes);
-            let id_kind = event.aggregate.as_ref().map_or(IdKind::Absent, AggregateId::kind);
+            let event_id = event
+                .event_id
+                .unwrap_or_else(|| new_event_id(&*options.clock, &*options.random));
+            let id_bytes = event
+                .aggregate
+                .as_ref()
+                .map_or(&[][..], AggregateId::as_bytes);
+            let id_kind = event
+                .aggregate
+                .as_ref()
+                .map_or(IdKind::Absent, AggregateId::kind);
             let body = RecordBody {
                 id_kind,
                 id: id_bytes,
@@ -81,7 +98,9 @@ impl PreparedBatch {
             let keys_before = prepared.keys.len();
             prepared.keys.extend(log.aggregate(id_kind, id_bytes));
             prepared.keys.push(log.topic(&event.topic));
-            prepared.keys.extend(event.tags.iter().map(|tag| log.tag(tag)));
+            prepared
+                .keys
+                .extend(event.tags.iter().map(|tag| log.tag(tag)));
             let topic = prepared.topic_index(event.topic);
             prepared.records.push(PreparedRecord {
                 len: prepared.encoded.len() - start,
@@ -112,7 +131,10 @@ impl PreparedBatch {
     pub(crate) fn frame_len_max(&self) -> usize {
         const ENTRY: usize = 16;
         let topics: usize = self.topics.iter().map(|topic| ENTRY + topic.len()).sum();
-        let tracking = self.tracking.as_ref().map_or(0, |(name, _)| ENTRY + name.len());
+        let tracking = self
+            .tracking
+            .as_ref()
+            .map_or(0, |(name, _)| ENTRY + name.len());
         FRAME_HEADER_LEN + annals_segments::format::align_up(topics + tracking) + self.encoded.len()
     }
 }

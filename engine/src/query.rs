@@ -89,9 +89,14 @@ impl QueryItem {
     }
 
     fn matches(&self, event: &Event<'_>) -> bool {
-        let topic_fits = self.topics.is_empty() || self.topics.iter().any(|topic| topic == event.topic());
+        let topic_fits =
+            self.topics.is_empty() || self.topics.iter().any(|topic| topic == event.topic());
         // An event has at most 64 tags, and most have fewer than five: a search beats a set.
-        topic_fits && self.tags.iter().all(|tag| event.tags().any(|other| other == tag.as_slice()))
+        topic_fits
+            && self
+                .tags
+                .iter()
+                .all(|tag| event.tags().any(|other| other == tag.as_slice()))
     }
 }
 

@@ -47,11 +47,17 @@ mod scanned;
 
 pub(crate) use read_only::open_read_only;
 use rewrite::UnprovenFrame;
-use scanned::{MISSING_SEGMENT, OUT_OF_ORDER, Scanned, bad_stop, first_readable_log_id, missing, open_whole, read_tracking, scan_segment};
+use scanned::{
+    MISSING_SEGMENT, OUT_OF_ORDER, Scanned, bad_stop, first_readable_log_id, missing, open_whole,
+    read_tracking, scan_segment,
+};
 
 /// Opens a log for writing.
 pub(crate) fn open(dir: &Path, options: LogOptions) -> Result<Arc<Inner>, Error> {
-    let directory = Directory { disk: options.disk.clone(), path: dir.to_owned() };
+    let directory = Directory {
+        disk: options.disk.clone(),
+        path: dir.to_owned(),
+    };
     check_place(&directory, options.create)?;
     let lock = take_lock(&directory)?;
     let listing = directory.list()?;
@@ -64,15 +70,27 @@ pub(crate) fn open(dir: &Path, options: LogOptions) -> Result<Arc<Inner>, Error>
 fn check_place(directory: &Directory, create: bool) -> Result<(), Error> {
     const EMPTY: &str = "an empty or new directory; give another path";
     let path = &directory.path;
-    let not_a_log = |found: String, expected| Error::NotALog { path: path.clone(), found, expected };
+    let not_a_log = |found: String, expected| Error::NotALog {
+        path: path.clone(),
+        found,
+        expected,
+    };
     match directory.disk.list(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             if !create {
-                return Err(not_a_log("nothing is there".into(), "the directory of a log; check the path"));
+                return Err(not_a_log(
+                    "nothing is there".into(),
+                    "the directory of a log; check the path",
+                ));
             }
-            directory.disk.create_dir(path).map_err(not_writable(path, "create the directory"))
+            directory
+                .disk
+                .create_dir(path)
+                .map_err(not_writable(path, "create the directory"))
         }
-        Err(error) if error.kind() == io::ErrorKind::NotADirectory => Err(not_a_log("this is a file".into(), EMPTY)),
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+            Err(not_a_log("this is a file".into(), EMPTY))
+        }
         Err(error) => Err(Error::io(path, "list the directory")(error)),
         Ok(_) => {
             let listing = directory.list()?;
@@ -81,11 +99,17 @@ fn check_place(directory: &Directory, create: bool) -> Result<(), Error> {
             }
             if let Some(name) = listing.foreign.first() {
                 let count = listing.foreign.len();
-                return Err(not_a_log(format!("{count} other files and no log ({name}, …)"), EMPTY));
+                return Err(not_a_log(
+                    format!("{count} other files and no log ({name}, …)"),
+                    EMPTY,
+                ));
             }
             match create {
                 true => Ok(()),
-                false => Err(not_a_log("an empty directory".into(), "the directory of a log; check the path")),
+                false => Err(not_a_log(
+                    "an empty directory".into(),
+                    "the directory of a log; check the path",
+                )),
             }
         }
     }
@@ -94,7 +118,9 @@ fn check_place(directory: &Directory, create: bool) -> Result<(), Error> {
 fn not_writable(dir: &Path, doing: &'static str) -> impl FnOnce(io::Error) -> Error {
     let dir = dir.to_owned();
     move |source| match source.kind() {
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Error::NotWritable { dir, source },
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            Error::NotWritable { dir, source }
+        }
         _ => Error::io(dir, doing)(source),
     }
 }
@@ -103,7 +129,10 @@ fn take_lock(directory: &Directory) -> Result<Box<dyn DiskLock>, Error> {
     let path = directory.lock();
     let mut attempt = 0;
     let lock = loop {
-        let lock = directory.disk.try_lock(&path).map_err(not_writable(&directory.path, "take the lock"))?;
+        let lock = directory
+            .disk
+            .try_lock(&path)
+            .map_err(not_writable(&directory.path, "take the lock"))?;
         match lock {
             Some(lock) => break lock,
             // A reader that asks whether anybody writes holds the lock for an instant.
@@ -112,14 +141,23 @@ fn take_lock(directory: &Directory) -> Result<Box<dyn DiskLock>, Error> {
                 std::thread::sleep(LOCK_PAUSE);
             }
             None => {
-                let holder = directory.disk.open(&path, OpenMode::Read).and_then(|file| file.read_all(LOCK_MESSAGE_LEN_MAX));
-                let holder = holder.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
-                return Err(Error::Locked { dir: directory.path.clone(), holder });
+                let holder = directory
+                    .disk
+                    .open(&path, OpenMode::Read)
+                    .and_then(|file| file.read_all(LOCK_MESSAGE_LEN_MAX));
+                let holder = holder
+                    .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+                    .unwrap_or_default();
+                return Err(Error::Locked {
+                    dir: directory.path.clone(),
+                    holder,
+                });
             }
         }
     };
     let message = format!("process {}\n", std::process::id());
-    lock.set_message(&message).map_err(not_writable(&directory.path, "write the lock file"))?;
+    lock.set_message(&message)
+        .map_err(not_writable(&directory.path, "write the lock file"))?;
     Ok(lock)
 }
 
@@ -140,7 +178,12 @@ struct Opening {
 }
 
 impl Opening {
-    fn new(directory: Directory, options: LogOptions, listing: Listing, manifest: Option<Manifest>) -> Result<Self, Error> {
+    fn new(
+        directory: Directory,
+        options: LogOptions,
+        listing: Listing,
+        manifest: Option<Manifest>,
+    ) -> Result<Self, Error> {
         let has_manifest = manifest.is_some();
         let log_id = match &manifest {
             Some(manifest) => manifest.log_id,
@@ -155,9 +198,16 @@ impl Opening {
         };
         let log = LogIdentity::new(log_id);
         let manifest = manifest.unwrap_or_else(|| first_manifest(&log));
-        let watermark = directory.read_watermark()?.filter(|watermark| watermark.log_id == log_id);
-        let durable = manifest.durable_position.max(watermark.map_or(0, |watermark| watermark.position));
-        let last_time_us = manifest.segments.last().map_or(0, |segment| segment.last_time_us);
+        let watermark = directory
+            .read_watermark()?
+            .filter(|watermark| watermark.log_id == log_id);
+        let durable = manifest
+            .durable_position
+            .max(watermark.map_or(0, |watermark| watermark.position));
+        let last_time_us = manifest
+            .segments
+            .last()
+            .map_or(0, |segment| segment.last_time_us);
         Ok(Self {
             directory,
             options,
@@ -175,17 +225,28 @@ impl Opening {
     /// The segments that the manifest does not name, ascending.
     fn tail_numbers(&self) -> Vec<u64> {
         let named = self.manifest.segments.last().map_or(0, |last| last.number);
-        self.listing.segments.iter().map(|(number, _)| *number).filter(|number| *number > named).collect()
+        self.listing
+            .segments
+            .iter()
+            .map(|(number, _)| *number)
+            .filter(|number| *number > named)
+            .collect()
     }
 
     fn next_position(&self) -> u64 {
-        self.manifest.segments.last().map_or(1, SealedSegment::next_position)
+        self.manifest
+            .segments
+            .last()
+            .map_or(1, SealedSegment::next_position)
     }
 
     fn open(mut self, lock: Box<dyn DiskLock>) -> Result<Arc<Inner>, Error> {
         for name in &self.listing.temporary {
             let path = self.directory.file(name);
-            self.directory.disk.remove(&path).map_err(Error::io(path, "remove the unfinished file"))?;
+            self.directory
+                .disk
+                .remove(&path)
+                .map_err(Error::io(path, "remove the unfinished file"))?;
         }
         self.check_sealed()?;
         let mut tail = self.scan_tail()?;
@@ -195,7 +256,9 @@ impl Opening {
 
         let active = tail.pop();
         for segment in tail {
-            let entry = segment.sealed_entry().expect("an empty segment is only ever the spare");
+            let entry = segment
+                .sealed_entry()
+                .expect("an empty segment is only ever the spare");
             self.manifest.segments.push(entry);
         }
         // The tracking positions of the last sealed segment stand again in the segment behind it, unless
@@ -205,13 +268,23 @@ impl Opening {
         }
         let place = match active {
             None => {
-                self.report.outcome = if is_new { RecoveryOutcome::Created } else { RecoveryOutcome::Recovered };
-                Place::Fresh { spare, copies: Vec::new() }
+                self.report.outcome = if is_new {
+                    RecoveryOutcome::Created
+                } else {
+                    RecoveryOutcome::Recovered
+                };
+                Place::Fresh {
+                    spare,
+                    copies: Vec::new(),
+                }
             }
             Some(segment) if segment.is_sealed() => {
                 self.report.outcome = RecoveryOutcome::Recovered;
                 self.seal(&segment);
-                Place::Fresh { spare, copies: Vec::new() }
+                Place::Fresh {
+                    spare,
+                    copies: Vec::new(),
+                }
             }
             Some(segment) if segment.is_closed() => {
                 self.report.outcome = RecoveryOutcome::Clean;
@@ -225,8 +298,17 @@ impl Opening {
                     && let Some(spare) = spare
                 {
                     drop(spare);
-                    self.remove_segment(self.manifest.segments.last().map_or(0, |sealed| sealed.number) + 1)?;
-                    Place::Fresh { spare: None, copies }
+                    self.remove_segment(
+                        self.manifest
+                            .segments
+                            .last()
+                            .map_or(0, |sealed| sealed.number)
+                            + 1,
+                    )?;
+                    Place::Fresh {
+                        spare: None,
+                        copies,
+                    }
                 } else {
                     Place::Fresh { spare, copies }
                 }
@@ -247,7 +329,11 @@ impl Opening {
 
     /// Reads the segments that the manifest does not name.
     fn scan_tail(&mut self) -> Result<Vec<Scanned>, Error> {
-        let mut expected = self.manifest.segments.last().map(|segment| segment.number + 1);
+        let mut expected = self
+            .manifest
+            .segments
+            .last()
+            .map(|segment| segment.number + 1);
         let mut tail: Vec<Scanned> = Vec::new();
         for number in self.tail_numbers() {
             let path = self.directory.segment(number);
@@ -255,7 +341,10 @@ impl Opening {
                 Some(scanned) => {
                     if let Some(expected) = expected.filter(|expected| *expected != number) {
                         // A whole file is gone. What it held is not known; what follows is.
-                        let next = tail.last().and_then(Scanned::next_position).unwrap_or(self.next_position());
+                        let next = tail
+                            .last()
+                            .and_then(Scanned::next_position)
+                            .unwrap_or(self.next_position());
                         let last = scanned.base_position().unwrap_or(next).saturating_sub(1);
                         let path = self.directory.segment(expected);
                         return Err(corrupt(&path, 0, next, last, MISSING_SEGMENT));
@@ -264,7 +353,11 @@ impl Opening {
                     tail.push(scanned);
                 }
                 // Never finished preparing: it holds nothing.
-                None => self.directory.disk.remove(&path).map_err(Error::io(path, "remove the unfinished segment"))?,
+                None => self
+                    .directory
+                    .disk
+                    .remove(&path)
+                    .map_err(Error::io(path, "remove the unfinished segment"))?,
             }
         }
         for segment in &tail {
@@ -288,8 +381,17 @@ impl Opening {
             let path = self.directory.segment(tail[place].header.number);
             let Some(base) = tail[place].base_position() else {
                 self.check_nothing_lost(&path, &tail[place], next)?;
-                if tail[place + 1..].iter().any(|later| !later.frames.is_empty()) {
-                    return Err(corrupt(&path, SEGMENT_HEADER_LEN, next, next, FormatError::Unwritten));
+                if tail[place + 1..]
+                    .iter()
+                    .any(|later| !later.frames.is_empty())
+                {
+                    return Err(corrupt(
+                        &path,
+                        SEGMENT_HEADER_LEN,
+                        next,
+                        next,
+                        FormatError::Unwritten,
+                    ));
                 }
                 place += 1;
                 continue;
@@ -300,7 +402,13 @@ impl Opening {
             }
             if base != next {
                 let (first, last) = (next.min(base), base.max(next) - 1);
-                return Err(corrupt(&path, SEGMENT_HEADER_LEN, first, last, OUT_OF_ORDER));
+                return Err(corrupt(
+                    &path,
+                    SEGMENT_HEADER_LEN,
+                    first,
+                    last,
+                    OUT_OF_ORDER,
+                ));
             }
             let end = tail[place].next_position().unwrap_or(base);
             if let Some(later_base) = tail.get(place + 1).and_then(Scanned::base_position) {
@@ -310,19 +418,30 @@ impl Opening {
                     return Err(corrupt(&path, tail[place].end, end, later_base - 1, stop));
                 }
                 if later_base < end {
-                    let is_redone = later.next_position().is_none_or(|later_end| later_end <= end)
+                    let is_redone = later
+                        .next_position()
+                        .is_none_or(|later_end| later_end <= end)
                         && later.header.compatible & FLAG_RECOVERED != 0
-                        && tail[place + 2..].iter().all(|segment| segment.frames.is_empty());
+                        && tail[place + 2..]
+                            .iter()
+                            .all(|segment| segment.frames.is_empty());
                     if is_redone {
                         // A recovery that was cut short: everything in it is still here.
-                        let numbers: Vec<u64> = tail[place + 1..].iter().map(|segment| segment.header.number).collect();
+                        let numbers: Vec<u64> = tail[place + 1..]
+                            .iter()
+                            .map(|segment| segment.header.number)
+                            .collect();
                         tail.truncate(place + 1);
-                        numbers.into_iter().rev().try_for_each(|number| self.remove_segment(number))?;
+                        numbers
+                            .into_iter()
+                            .rev()
+                            .try_for_each(|number| self.remove_segment(number))?;
                         continue;
                     }
                     // The later segment took over these frames; here they are void.
                     let first_void = tail[place].frames.iter().position(|frame| {
-                        frame.next_position() > later_base || (frame.base_position >= later_base && frame.event_count == 0)
+                        frame.next_position() > later_base
+                            || (frame.base_position >= later_base && frame.event_count == 0)
                     });
                     let first_void = first_void.unwrap_or(tail[place].frames.len());
                     tail[place].cut_frames(first_void);
@@ -342,7 +461,13 @@ impl Opening {
     /// The end of the log: what a witness says was durable must be there.
     fn check_nothing_lost(&self, path: &Path, segment: &Scanned, next: u64) -> Result<(), Error> {
         if self.durable >= next {
-            return Err(corrupt(path, segment.end, next, self.durable, bad_stop(segment)));
+            return Err(corrupt(
+                path,
+                segment.end,
+                next,
+                self.durable,
+                bad_stop(segment),
+            ));
         }
         Ok(())
     }
@@ -366,7 +491,10 @@ impl Opening {
                     SEGMENT_HEADER_LEN as u64,
                 );
                 let file = file.map_err(Error::io(path, "open the prepared segment"))?;
-                spare = Some(PreparedSegment { header: segment.header, file });
+                spare = Some(PreparedSegment {
+                    header: segment.header,
+                    file,
+                });
             } else {
                 self.remove_segment(number)?;
             }
@@ -376,31 +504,49 @@ impl Opening {
 
     fn remove_segment(&self, number: u64) -> Result<(), Error> {
         let path = self.directory.segment(number);
-        self.directory.disk.remove(&path).map_err(Error::io(path, "remove the empty segment"))?;
+        self.directory
+            .disk
+            .remove(&path)
+            .map_err(Error::io(path, "remove the empty segment"))?;
         self.directory.sync()
     }
 
     /// The tracking positions at the end of the sealed segments, when no later frame repeats them.
     fn read_tracking_of_sealed(&mut self) -> Result<(), Error> {
         let has_frames = |entry: &&SealedSegment| entry.end > SEGMENT_HEADER_LEN as u64;
-        let Some(entry) = self.manifest.segments.iter().rev().find(has_frames) else { return Ok(()) };
+        let Some(entry) = self.manifest.segments.iter().rev().find(has_frames) else {
+            return Ok(());
+        };
         let segment = Segment::sealed(&self.directory, &self.log, *entry);
-        for_each_whole_frame(segment.bytes()?, SEGMENT_HEADER_LEN, segment.salt(), |_, frame| {
-            read_tracking(&mut self.tracking, &frame);
-        });
+        for_each_whole_frame(
+            segment.bytes()?,
+            SEGMENT_HEADER_LEN,
+            segment.salt(),
+            |_, frame| {
+                read_tracking(&mut self.tracking, &frame);
+            },
+        );
         Ok(())
     }
 
     /// Notes the segment as sealed where its frames end.
     fn seal(&mut self, segment: &Scanned) {
-        let entry = segment.sealed_entry().expect("a segment that is sealed has frames");
+        let entry = segment
+            .sealed_entry()
+            .expect("a segment that is sealed has frames");
         self.last_time_us = self.last_time_us.max(entry.last_time_us);
         self.manifest.segments.push(entry);
         let path = self.directory.segment(segment.header.number);
         if let Ok(file) = open_whole(&self.directory, segment.header.number, OpenMode::Read) {
-            scan_frames(&file.bytes()[..segment.end], SEGMENT_HEADER_LEN, segment.header.salt, None, |_, frame| {
-                read_tracking(&mut self.tracking, &frame);
-            });
+            scan_frames(
+                &file.bytes()[..segment.end],
+                SEGMENT_HEADER_LEN,
+                segment.header.salt,
+                None,
+                |_, frame| {
+                    read_tracking(&mut self.tracking, &frame);
+                },
+            );
         } else {
             tracing::warn!(path = %path.display(), "sealed segment not readable");
         }
@@ -420,15 +566,24 @@ impl Opening {
         let unproven = segment.frames.iter().position(|frame| {
             // A batch without events shares its position with the one behind; it is proven only when
             // something behind it is.
-            let last = if frame.event_count == 0 { frame.base_position } else { frame.next_position() - 1 };
+            let last = if frame.event_count == 0 {
+                frame.base_position
+            } else {
+                frame.next_position() - 1
+            };
             frame.is_batch() && last > durable
         });
         let mut copies = Vec::new();
         if let Some(first) = unproven {
             let topics = Arc::new(topics_of(file.bytes(), segment.header.salt));
-            for frame in segment.frames[first..].iter().filter(|frame| frame.is_batch()) {
+            for frame in segment.frames[first..]
+                .iter()
+                .filter(|frame| frame.is_batch())
+            {
                 let frame_bytes = Frame::parse(&file.bytes()[frame.offset..], segment.header.salt);
-                let frame_bytes = frame_bytes.expect("the scan has just verified it").as_bytes();
+                let frame_bytes = frame_bytes
+                    .expect("the scan has just verified it")
+                    .as_bytes();
                 copies.push(UnprovenFrame {
                     bytes: frame_bytes.to_vec(),
                     salt: segment.header.salt,
@@ -479,7 +634,12 @@ impl Opening {
     }
 
     /// Makes the place to write to, proves it, and puts the log together.
-    fn finish(mut self, place: Place, lock: Box<dyn DiskLock>, is_new: bool) -> Result<Arc<Inner>, Error> {
+    fn finish(
+        mut self,
+        place: Place,
+        lock: Box<dyn DiskLock>,
+        is_new: bool,
+    ) -> Result<Arc<Inner>, Error> {
         let (mut writer, kept_spare) = match place {
             Place::Continue { segment, spare } => (self.continue_in(&segment)?, spare),
             Place::Fresh { spare, copies } => (self.start_fresh(spare, &copies)?, None),
@@ -487,10 +647,21 @@ impl Opening {
         self.write_manifests(is_new, &writer)?;
         // Behind the manifest: before it, a redone recovery would take the watermark's word for frames
         // that only the removed copy had on the disk.
-        writer.write_watermark(self.log.id).map_err(Error::io(&self.directory.path, "write the watermark"))?;
-        if is_new && let Some(parent) = self.directory.path.parent().filter(|parent| *parent != Path::new("")) {
+        writer
+            .write_watermark(self.log.id)
+            .map_err(Error::io(&self.directory.path, "write the watermark"))?;
+        if is_new
+            && let Some(parent) = self
+                .directory
+                .path
+                .parent()
+                .filter(|parent| *parent != Path::new(""))
+        {
             // The process that made the directory may have been killed before it synced the parent.
-            self.directory.disk.sync_dir(parent).map_err(Error::io(parent, "sync the directory"))?;
+            self.directory
+                .disk
+                .sync_dir(parent)
+                .map_err(Error::io(parent, "sync the directory"))?;
         }
         let mut set = SegmentSet::default();
         for entry in &self.manifest.segments {
@@ -550,11 +721,16 @@ impl Opening {
         }
         // Only now is what lies behind the end of a sealed segment no longer needed.
         for (number, len) in &self.listing.segments {
-            let entry = self.manifest.segments.iter().find(|entry| entry.number == *number);
+            let entry = self
+                .manifest
+                .segments
+                .iter()
+                .find(|entry| entry.number == *number);
             if let Some(entry) = entry.filter(|entry| entry.end < *len) {
                 let path = self.directory.segment(*number);
-                let cut = SegmentFile::open(&*self.directory.disk, &path, OpenMode::ReadWrite, entry.end)
-                    .and_then(|file| file.cut());
+                let cut =
+                    SegmentFile::open(&*self.directory.disk, &path, OpenMode::ReadWrite, entry.end)
+                        .and_then(|file| file.cut());
                 cut.map_err(Error::io(path, "cut the segment"))?;
             }
         }
@@ -565,23 +741,39 @@ impl Opening {
 /// Where the writer goes on.
 enum Place {
     /// In a segment that was closed.
-    Continue { segment: Scanned, spare: Option<PreparedSegment> },
+    Continue {
+        segment: Scanned,
+        spare: Option<PreparedSegment>,
+    },
     /// In the next one, starting with copies of unproven frames.
-    Fresh { spare: Option<PreparedSegment>, copies: Vec<UnprovenFrame> },
+    Fresh {
+        spare: Option<PreparedSegment>,
+        copies: Vec<UnprovenFrame>,
+    },
 }
 
 /// The topics of a segment by number. They are dense up to the first that damage has taken.
 fn topics_of(bytes: &[u8], salt: u64) -> Vec<Box<str>> {
     let topics = Topics::default();
-    for_each_whole_frame(bytes, SEGMENT_HEADER_LEN, salt, |_, frame| define_topics(&topics, &frame));
-    (0..).map_while(|number| topics.name(number).map(Into::into)).collect()
+    for_each_whole_frame(bytes, SEGMENT_HEADER_LEN, salt, |_, frame| {
+        define_topics(&topics, &frame)
+    });
+    (0..)
+        .map_while(|number| topics.name(number).map(Into::into))
+        .collect()
 }
 
 /// Derives the indexes that are missing. A failure is left to the reads that need them.
 fn rebuild_indexes(inner: &Inner, numbers: &[u64]) {
     let set = inner.set();
-    for segment in set.segments.iter().filter(|segment| numbers.contains(&segment.number)) {
-        let rebuilt = segment.with_index(|_| ()).and_then(|()| housekeeping::write_index(inner, segment));
+    for segment in set
+        .segments
+        .iter()
+        .filter(|segment| numbers.contains(&segment.number))
+    {
+        let rebuilt = segment
+            .with_index(|_| ())
+            .and_then(|()| housekeeping::write_index(inner, segment));
         if let Err(error) = rebuilt {
             tracing::warn!(path = %segment.path.display(), %error, "index not rebuilt");
         }

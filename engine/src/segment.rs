@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use annals_index::{Identity, IdHash, KeyHash, KeyIndex, KeyKind, SealedIndex, TailIndex};
+use annals_index::{IdHash, Identity, KeyHash, KeyIndex, KeyKind, SealedIndex, TailIndex};
 use annals_segments::format::frame::{Frame, FrameHeader, PreambleEntry};
 use annals_segments::format::manifest::SealedSegment;
 use annals_segments::format::record::{IdKind, Record};
@@ -31,7 +31,10 @@ pub(crate) struct LogIdentity {
 impl LogIdentity {
     pub(crate) fn new(id: [u8; 16]) -> Self {
         let (seed, _) = id.split_first_chunk().expect("16 bytes hold 8");
-        Self { id, seed: u64::from_le_bytes(*seed) }
+        Self {
+            id,
+            seed: u64::from_le_bytes(*seed),
+        }
     }
 
     pub(crate) fn id_hash(&self, event_id: &[u8; 16]) -> IdHash {
@@ -56,9 +59,16 @@ impl LogIdentity {
     }
 
     /// Every key of an event: its aggregate, its topic, its tags.
-    pub(crate) fn keys<'a>(&'a self, record: &Record<'a>, topic: &str) -> impl Iterator<Item = KeyHash> + 'a {
+    pub(crate) fn keys<'a>(
+        &'a self,
+        record: &Record<'a>,
+        topic: &str,
+    ) -> impl Iterator<Item = KeyHash> + 'a {
         let tags = record.tags().map(|tag| self.tag(tag));
-        self.aggregate(record.id_kind(), record.id()).into_iter().chain([self.topic(topic)]).chain(tags)
+        self.aggregate(record.id_kind(), record.id())
+            .into_iter()
+            .chain([self.topic(topic)])
+            .chain(tags)
     }
 }
 
@@ -124,12 +134,24 @@ impl Segment {
 
     /// A sealed segment; nothing is opened yet.
     pub(crate) fn sealed(directory: &Directory, log: &LogIdentity, entry: SealedSegment) -> Self {
-        let segment = Self::new(directory, log, entry.number, entry.base_position, entry.salt);
+        let segment = Self::new(
+            directory,
+            log,
+            entry.number,
+            entry.base_position,
+            entry.salt,
+        );
         segment.sealed.set(entry).expect("just made");
         segment
     }
 
-    fn new(directory: &Directory, log: &LogIdentity, number: u64, base_position: u64, salt: u64) -> Self {
+    fn new(
+        directory: &Directory,
+        log: &LogIdentity,
+        number: u64,
+        base_position: u64,
+        salt: u64,
+    ) -> Self {
         Self {
             number,
             base_position,
@@ -168,8 +190,12 @@ impl Segment {
         if let Some(file) = self.file.get() {
             return Ok(file);
         }
-        let entry = self.sealed.get().expect("a segment without a file is a sealed one");
-        let opened = SegmentFile::open(&*self.directory.disk, &self.path, OpenMode::Read, entry.end);
+        let entry = self
+            .sealed
+            .get()
+            .expect("a segment without a file is a sealed one");
+        let opened =
+            SegmentFile::open(&*self.directory.disk, &self.path, OpenMode::Read, entry.end);
         let file = opened.map_err(|source| match source.kind() {
             // Both are missing data, not a disk in a bad mood: the manifest vouched for these bytes.
             std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::NotFound => Error::Corrupt {
@@ -241,11 +267,16 @@ impl Segment {
         let file = FrozenFile::open(&*self.directory.disk, &path).ok()?;
         let opened = SealedIndex::open(file, &self.identity()?);
         let verified = opened.and_then(|index| index.verify().map(|()| index));
-        verified.inspect_err(|error| tracing::warn!(path = %path.display(), %error, "index not usable")).ok()
+        verified
+            .inspect_err(|error| tracing::warn!(path = %path.display(), %error, "index not usable"))
+            .ok()
     }
 
     /// The bytes of the index file, when it has to be derived from memory.
-    pub(crate) fn encode_index(&self, mut previous: impl FnMut(KeyHash) -> Option<u64>) -> Option<Vec<u8>> {
+    pub(crate) fn encode_index(
+        &self,
+        mut previous: impl FnMut(KeyHash) -> Option<u64>,
+    ) -> Option<Vec<u8>> {
         match &*self.index.read() {
             Index::Tail(tail) => Some(tail.encode(&mut previous)),
             Index::Sealed(_) | Index::Unopened => None,
@@ -271,7 +302,10 @@ impl Segment {
     /// Derives the index of a sealed segment from its frames. A damaged event keeps its ordinal, so
     /// that those behind it keep theirs; it has no keys.
     pub(crate) fn derive_index(&self) -> Result<TailIndex, Error> {
-        let entry = self.sealed.get().expect("only a sealed segment has an index to derive");
+        let entry = self
+            .sealed
+            .get()
+            .expect("only a sealed segment has an index to derive");
         let mut tail = TailIndex::new(Identity {
             log_id: self.log.id,
             segment: self.number,
@@ -279,10 +313,21 @@ impl Segment {
             base_position: self.base_position,
             event_count: 0,
         });
-        for_each_whole_frame(self.bytes()?, SEGMENT_HEADER_LEN, self.salt, |offset, frame| {
-            pad_index(&mut tail, frame.header.base_position.saturating_sub(self.base_position));
-            index_frame(&mut tail, &self.topics, &self.log, offset, &frame);
-        });
+        for_each_whole_frame(
+            self.bytes()?,
+            SEGMENT_HEADER_LEN,
+            self.salt,
+            |offset, frame| {
+                pad_index(
+                    &mut tail,
+                    frame
+                        .header
+                        .base_position
+                        .saturating_sub(self.base_position),
+                );
+                index_frame(&mut tail, &self.topics, &self.log, offset, &frame);
+            },
+        );
         pad_index(&mut tail, entry.event_count);
         self.topics_gathered.get_or_init(|| ());
         Ok(tail)
@@ -317,14 +362,21 @@ impl Segment {
         let read = || {
             let rest = bytes.get(offset..).filter(|_| offset >= SEGMENT_HEADER_LEN);
             let record = Record::parse(rest.ok_or(LOST)?)?;
-            let start = offset.checked_sub(record.place().distance as usize).ok_or(LOST)?;
+            let start = offset
+                .checked_sub(record.place().distance as usize)
+                .ok_or(LOST)?;
             let header = FrameHeader::decode(bytes.get(start..).ok_or(LOST)?, self.salt)?;
             record.verify(position, header.time_us, self.salt)?;
             Ok((record, header.time_us))
         };
         let (record, time_us) = read().map_err(|source| self.corrupt(offset, position, source))?;
         let topic = self.topic(record.place().topic, offset, position)?;
-        Ok(Event { position, time_us, topic, record })
+        Ok(Event {
+            position,
+            time_us,
+            topic,
+            record,
+        })
     }
 
     /// The name of a topic, as a record of this segment numbers it.
@@ -347,8 +399,11 @@ impl Segment {
 }
 
 /// Stands for an event that no frame can be found for.
-const LOST: FormatError =
-    FormatError::TooShort { structure: "frame", found: 0, expected: annals_segments::format::frame::FRAME_HEADER_LEN };
+const LOST: FormatError = FormatError::TooShort {
+    structure: "frame",
+    found: 0,
+    expected: annals_segments::format::frame::FRAME_HEADER_LEN,
+};
 
 /// Walks the whole frames of a segment, going on behind damage.
 pub(crate) fn for_each_whole_frame<'a>(
@@ -370,7 +425,9 @@ pub(crate) fn for_each_whole_frame<'a>(
 
 /// Defines the topics of a frame.
 pub(crate) fn define_topics(topics: &Topics, frame: &Frame<'_>) {
-    let Ok(entries) = frame.preamble() else { return };
+    let Ok(entries) = frame.preamble() else {
+        return;
+    };
     for entry in entries.flatten() {
         if let PreambleEntry::Topic { number, name } = entry {
             topics.define(number, name);
@@ -379,14 +436,26 @@ pub(crate) fn define_topics(topics: &Topics, frame: &Frame<'_>) {
 }
 
 /// Adds the events of a verified frame at `offset` to the index.
-pub(crate) fn index_frame(tail: &mut TailIndex, topics: &Topics, log: &LogIdentity, offset: usize, frame: &Frame<'_>) {
+pub(crate) fn index_frame(
+    tail: &mut TailIndex,
+    topics: &Topics,
+    log: &LogIdentity,
+    offset: usize,
+    frame: &Frame<'_>,
+) {
     define_topics(topics, frame);
     for (in_frame, record) in frame.records() {
         let Ok(record) = record else { return };
         let topic = topics.name(record.place().topic).unwrap_or_default();
         let event_id = record.event_id();
         let keys = log.keys(&record, topic);
-        tail.push((offset + in_frame) as u32, frame.header.time_us, event_id, log.id_hash(&event_id), keys);
+        tail.push(
+            (offset + in_frame) as u32,
+            frame.header.time_us,
+            event_id,
+            log.id_hash(&event_id),
+            keys,
+        );
     }
 }
 

@@ -23,12 +23,16 @@ pub(crate) struct SegmentSet {
 impl SegmentSet {
     /// First position of the first segment; 1 when there is none.
     pub(crate) fn first_position(&self) -> u64 {
-        self.segments.first().map_or(1, |segment| segment.base_position)
+        self.segments
+            .first()
+            .map_or(1, |segment| segment.base_position)
     }
 
     /// Index in the set of the segment that holds `position`.
     pub(crate) fn place_of(&self, position: u64) -> Option<usize> {
-        let after = self.segments.partition_point(|segment| segment.base_position <= position);
+        let after = self
+            .segments
+            .partition_point(|segment| segment.base_position <= position);
         after.checked_sub(1)
     }
 
@@ -43,7 +47,11 @@ impl SegmentSet {
         }
         for place in (0..before).rev() {
             let segment = &self.segments[place];
-            if let Some(heads) = self.heads.as_ref().filter(|heads| segment.number <= heads.covers()) {
+            if let Some(heads) = self
+                .heads
+                .as_ref()
+                .filter(|heads| segment.number <= heads.covers())
+            {
                 let head = heads.lookup(key);
                 return Ok(head.and_then(|head| self.place_of_number(head.last_segment, place + 1)));
             }
@@ -62,15 +70,31 @@ impl SegmentSet {
 
     /// The places of the segments that may hold `key`, newest first.
     pub(crate) fn holding(&self, key: KeyHash) -> Holding<'_> {
-        Holding { set: self, key, before: self.segments.len(), said: Previous::Unknown }
+        Holding {
+            set: self,
+            key,
+            before: self.segments.len(),
+            said: Previous::Unknown,
+        }
     }
 
     /// The newest segment below `number` that may hold `key`, by number.
     pub(crate) fn newest_before(&self, key: KeyHash, number: u64) -> Result<Option<u64>, Error> {
-        let before = self.segments.partition_point(|segment| segment.number < number);
+        let before = self
+            .segments
+            .partition_point(|segment| segment.number < number);
         // The heads may know of a newer segment than `number`: then they do not help, and the links do.
-        let mut holding = Holding { set: self, key, before: self.segments.len(), said: Previous::Unknown };
-        if self.heads.as_ref().is_none_or(|heads| heads.covers() < number) {
+        let mut holding = Holding {
+            set: self,
+            key,
+            before: self.segments.len(),
+            said: Previous::Unknown,
+        };
+        if self
+            .heads
+            .as_ref()
+            .is_none_or(|heads| heads.covers() < number)
+        {
             holding.before = before;
         }
         for place in holding {
@@ -83,15 +107,25 @@ impl SegmentSet {
     }
 
     /// Last version of an aggregate among the events up to position `visible`.
-    pub(crate) fn last_version(&self, log: &LogIdentity, id: &AggregateId, visible: u64) -> Result<Option<u64>, Error> {
-        let key = log.aggregate(id.kind(), id.as_bytes()).expect("an id has a key");
+    pub(crate) fn last_version(
+        &self,
+        log: &LogIdentity,
+        id: &AggregateId,
+        visible: u64,
+    ) -> Result<Option<u64>, Error> {
+        let key = log
+            .aggregate(id.kind(), id.as_bytes())
+            .expect("an id has a key");
         for place in self.holding(key) {
             let segment = &self.segments[place?];
             // Newest first; collisions and events not visible yet are passed over.
             let mut skipped = 0;
             while let Some(ordinal) = segment.with_index(|index| {
                 let postings = index.postings(key);
-                postings.len().checked_sub(skipped + 1).and_then(|place| postings.get(place))
+                postings
+                    .len()
+                    .checked_sub(skipped + 1)
+                    .and_then(|place| postings.get(place))
             })? {
                 skipped += 1;
                 if segment.base_position + u64::from(ordinal) > visible {

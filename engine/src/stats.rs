@@ -13,7 +13,8 @@ pub(crate) fn stats(inner: &Inner) -> Result<Stats, Error> {
     let view = inner.view();
     let listing = inner.directory.list()?;
     let mut aggregates: HashSet<KeyHash> = HashSet::new();
-    let is_aggregate = |key: &KeyHash| matches!(key.kind(), KeyKind::AggregateUuid | KeyKind::AggregateText);
+    let is_aggregate =
+        |key: &KeyHash| matches!(key.kind(), KeyKind::AggregateUuid | KeyKind::AggregateText);
     let covers = view.set.heads.as_ref().map_or(0, |heads| heads.covers());
     if let Some(heads) = &view.set.heads {
         aggregates.extend(heads.iter().map(|(key, _)| key).filter(is_aggregate));
@@ -43,7 +44,12 @@ pub(crate) fn stats(inner: &Inner) -> Result<Stats, Error> {
     }
     stats.events = (stats.last_position + 1).saturating_sub(stats.first_position);
     stats.aggregates = aggregates.len() as u64;
-    stats.index_bytes = listing.indexes.iter().chain(&listing.heads).map(|(_, len)| len).sum();
+    stats.index_bytes = listing
+        .indexes
+        .iter()
+        .chain(&listing.heads)
+        .map(|(_, len)| len)
+        .sum();
     stats.bytes = stats.log_bytes + stats.index_bytes;
     Ok(stats)
 }

@@ -28,8 +28,18 @@ pub struct Subscription {
 
 impl Subscription {
     pub(crate) fn new(inner: Arc<Inner>, after: u64, query: Query) -> Self {
-        let stop = StopHandle { inner: inner.clone(), stopped: Arc::new(AtomicBool::new(false)) };
-        Self { inner, query, events: None, looked_at: after, shown: after, stop }
+        let stop = StopHandle {
+            inner: inner.clone(),
+            stopped: Arc::new(AtomicBool::new(false)),
+        };
+        Self {
+            inner,
+            query,
+            events: None,
+            looked_at: after,
+            shown: after,
+            stop,
+        }
     }
 
     /// The next matching event; `None` when none came within `timeout`, or the subscription is stopped.
@@ -45,7 +55,11 @@ impl Subscription {
     /// Everything up to this position has been looked at, whether it matched or not: a follower that
     /// restarts behind it misses nothing.
     pub fn position(&self) -> u64 {
-        if self.events.is_some() { self.shown } else { self.looked_at }
+        if self.events.is_some() {
+            self.shown
+        } else {
+            self.looked_at
+        }
     }
 
     /// Whether it has been stopped, or the log closed.
@@ -77,13 +91,21 @@ impl Subscription {
                 let stop = &self.stop;
                 // Matching events are rarer than events: a wake-up for one that does not match starts
                 // the timeout anew, so a timeout is a least time, not an exact one.
-                if !self.inner.wait_for_durable(self.looked_at, timeout, || stop.is_stopped()) {
+                if !self
+                    .inner
+                    .wait_for_durable(self.looked_at, timeout, || stop.is_stopped())
+                {
                     return None;
                 }
                 continue;
             }
             let positions = self.looked_at.saturating_add(1)..;
-            self.events = Some(Events::by_position(self.inner.view(), &positions, &self.query, Direction::Forward));
+            self.events = Some(Events::by_position(
+                self.inner.view(),
+                &positions,
+                &self.query,
+                Direction::Forward,
+            ));
         }
     }
 }

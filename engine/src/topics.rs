@@ -6,10 +6,12 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+type Chunk = Box<[OnceLock<Box<str>>]>;
+
 /// Chunk k holds `FIRST_CHUNK_LEN << k` names: 20 chunks hold 33 million.
 #[derive(Debug, Default)]
 pub(crate) struct Topics {
-    chunks: [OnceLock<Box<[OnceLock<Box<str>>]>>; CHUNK_COUNT],
+    chunks: [OnceLock<Chunk>; CHUNK_COUNT],
     /// One more than the greatest number defined.
     end: AtomicU32,
 }
@@ -21,16 +23,24 @@ impl Topics {
         let (chunk, place) = locate(number);
         // Numbers are dense; one far beyond the rest comes from damaged bytes and must not make room.
         let is_near = number < self.end.load(Ordering::Relaxed).saturating_add(GAP_MAX);
-        let Some(chunk_cell) = self.chunks.get(chunk).filter(|_| is_near) else { return false };
+        let Some(chunk_cell) = self.chunks.get(chunk).filter(|_| is_near) else {
+            return false;
+        };
         self.end.fetch_max(number + 1, Ordering::Relaxed);
-        let names = chunk_cell.get_or_init(|| (0..FIRST_CHUNK_LEN << chunk).map(|_| OnceLock::new()).collect());
+        let names = chunk_cell.get_or_init(|| {
+            (0..FIRST_CHUNK_LEN << chunk)
+                .map(|_| OnceLock::new())
+                .collect()
+        });
         names[place].get_or_init(|| name.into()).as_ref() == name
     }
 
     /// The name that `number` stands for.
     pub(crate) fn name(&self, number: u32) -> Option<&str> {
         let (chunk, place) = locate(number);
-        self.chunks.get(chunk)?.get()?[place].get().map(AsRef::as_ref)
+        self.chunks.get(chunk)?.get()?[place]
+            .get()
+            .map(AsRef::as_ref)
     }
 }
 
@@ -58,7 +68,10 @@ mod tests {
             assert!(topics.define(number, &format!("topic-{number}")));
         }
         for number in 0..10_000 {
-            assert_eq!(topics.name(number), Some(format!("topic-{number}").as_str()));
+            assert_eq!(
+                topics.name(number),
+                Some(format!("topic-{number}").as_str())
+            );
             assert!(topics.define(number, &format!("topic-{number}")));
             assert!(!topics.define(number, "another"));
         }

@@ -18,7 +18,10 @@ use crate::segment::{Segment, index_frame};
 use crate::topics::Topics;
 use crate::view::View;
 
-pub(crate) fn verify(inner: &Inner, mut progress: impl FnMut(u64, u64)) -> Result<VerifyReport, Error> {
+pub(crate) fn verify(
+    inner: &Inner,
+    mut progress: impl FnMut(u64, u64),
+) -> Result<VerifyReport, Error> {
     let view = inner.view();
     let mut check = Check {
         inner,
@@ -28,8 +31,16 @@ pub(crate) fn verify(inner: &Inner, mut progress: impl FnMut(u64, u64)) -> Resul
         next_position: view.first_position(),
         last_time_us: 0,
     };
-    check.report.damages.extend(inner.recovery.damages.iter().cloned());
-    let total = view.set.segments.iter().map(|segment| segment_len(segment)).sum();
+    check
+        .report
+        .damages
+        .extend(inner.recovery.damages.iter().cloned());
+    let total = view
+        .set
+        .segments
+        .iter()
+        .map(|segment| segment_len(segment))
+        .sum();
     for place in 0..view.set.segments.len() {
         progress(check.report.bytes, total);
         check.segment(&view, place)?;
@@ -68,7 +79,13 @@ impl Check<'_> {
         let base = segment.base_position;
         if base != self.next_position {
             let what = format!("starts at position {base}, expected {}", self.next_position);
-            self.damage(&segment.path, 0, self.next_position.min(base), self.next_position.max(base) - 1, what);
+            self.damage(
+                &segment.path,
+                0,
+                self.next_position.min(base),
+                self.next_position.max(base) - 1,
+                what,
+            );
         }
         let end_position = match segment.sealed_entry() {
             Some(entry) => entry.next_position(),
@@ -78,7 +95,13 @@ impl Check<'_> {
         let bytes = match segment.bytes() {
             Ok(bytes) => bytes,
             Err(Error::Corrupt { source, .. }) => {
-                self.damage(&segment.path, 0, base, end_position.saturating_sub(1), source.to_string());
+                self.damage(
+                    &segment.path,
+                    0,
+                    base,
+                    end_position.saturating_sub(1),
+                    source.to_string(),
+                );
                 self.next_position = end_position;
                 return Ok(());
             }
@@ -86,7 +109,13 @@ impl Check<'_> {
         };
         match SegmentHeader::decode(bytes) {
             Ok(header) if header.number == segment.number && header.salt == segment.salt() => {}
-            Ok(_) => self.damage(&segment.path, 0, base, end_position - 1, "the header of another segment".into()),
+            Ok(_) => self.damage(
+                &segment.path,
+                0,
+                base,
+                end_position - 1,
+                "the header of another segment".into(),
+            ),
             Err(error) => self.damage(&segment.path, 0, base, end_position - 1, error.to_string()),
         }
         let identity = Identity {
@@ -100,8 +129,18 @@ impl Check<'_> {
         let topics = Topics::default();
         self.frames(segment, bytes, end_position, &mut derived, &topics);
         if self.next_position < end_position {
-            let what = format!("ends at position {}, expected {}", self.next_position - 1, end_position - 1);
-            self.damage(&segment.path, bytes.len() as u64, self.next_position, end_position - 1, what);
+            let what = format!(
+                "ends at position {}, expected {}",
+                self.next_position - 1,
+                end_position - 1
+            );
+            self.damage(
+                &segment.path,
+                bytes.len() as u64,
+                self.next_position,
+                end_position - 1,
+                what,
+            );
             self.next_position = end_position;
         }
         let covers = view.set.heads.as_ref().map_or(0, |heads| heads.covers());
@@ -116,7 +155,14 @@ impl Check<'_> {
     }
 
     /// Walks the frames and goes on behind each that is damaged.
-    fn frames(&mut self, segment: &Segment, bytes: &[u8], end_position: u64, derived: &mut TailIndex, topics: &Topics) {
+    fn frames(
+        &mut self,
+        segment: &Segment,
+        bytes: &[u8],
+        end_position: u64,
+        derived: &mut TailIndex,
+        topics: &Topics,
+    ) {
         let mut start = SEGMENT_HEADER_LEN;
         loop {
             let base = segment.base_position;
@@ -141,7 +187,13 @@ impl Check<'_> {
             };
             let behind = later.map_or(end_position, |later| later.base_position.min(end_position));
             let last = behind.saturating_sub(1);
-            self.damage(&segment.path, scan.end as u64, self.next_position, last, source.to_string());
+            self.damage(
+                &segment.path,
+                scan.end as u64,
+                self.next_position,
+                last,
+                source.to_string(),
+            );
             match later {
                 Some(later) => start = later.offset,
                 None => {
@@ -161,7 +213,10 @@ impl Check<'_> {
             self.damage(&segment.path, offset as u64, first, last, what);
         }
         if header.time_us < self.last_time_us {
-            let what = format!("time {} runs backwards, expected {} or later", header.time_us, self.last_time_us);
+            let what = format!(
+                "time {} runs backwards, expected {} or later",
+                header.time_us, self.last_time_us
+            );
             self.damage(&segment.path, offset as u64, first, last, what);
         }
         self.last_time_us = self.last_time_us.max(header.time_us);
@@ -169,11 +224,24 @@ impl Check<'_> {
             let Ok(record) = record else { continue };
             let position = header.base_position + u64::from(record.place().ordinal);
             self.report.events += 1;
-            let Some(id) = AggregateId::from_record(record.id_kind(), record.id()) else { continue };
+            let Some(id) = AggregateId::from_record(record.id_kind(), record.id()) else {
+                continue;
+            };
             let version = record.place().version;
-            if let Some(before) = self.versions.insert(id.clone(), version).filter(|before| *before >= version) {
-                let what = format!("version {version} of aggregate {id}, expected one above {before}");
-                self.damage(&segment.path, (offset + in_frame) as u64, position, position, what);
+            if let Some(before) = self
+                .versions
+                .insert(id.clone(), version)
+                .filter(|before| *before >= version)
+            {
+                let what =
+                    format!("version {version} of aggregate {id}, expected one above {before}");
+                self.damage(
+                    &segment.path,
+                    (offset + in_frame) as u64,
+                    position,
+                    position,
+                    what,
+                );
             }
         }
         self.next_position = header.next_position();
@@ -191,17 +259,39 @@ impl Check<'_> {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return,
             Err(error) => return self.damage(&path, 0, 1, 0, error.to_string()),
         };
-        let opened = SealedIndex::open(file, &derived.identity()).and_then(|index| index.verify().map(|()| index));
+        let opened = SealedIndex::open(file, &derived.identity())
+            .and_then(|index| index.verify().map(|()| index));
         let index = match opened {
             Ok(index) => index,
-            Err(error) => return self.damage(&path, 0, 1, 0, format!("{error}; open the log for writing to derive it anew")),
+            Err(error) => {
+                return self.damage(
+                    &path,
+                    0,
+                    1,
+                    0,
+                    format!("{error}; open the log for writing to derive it anew"),
+                );
+            }
         };
         let base = segment.base_position;
-        if let Some(ordinal) = (0..derived.len()).find(|ordinal| index.offset(*ordinal) != derived.offset(*ordinal)) {
+        if let Some(ordinal) =
+            (0..derived.len()).find(|ordinal| index.offset(*ordinal) != derived.offset(*ordinal))
+        {
             let position = base + u64::from(ordinal);
-            self.damage(&path, 0, 1, 0, format!("wrong offset for position {position}"));
+            self.damage(
+                &path,
+                0,
+                1,
+                0,
+                format!("wrong offset for position {position}"),
+            );
         }
-        let differs = |key: &KeyHash| !index.postings(*key).iter().eq(derived.postings(*key).iter());
+        let differs = |key: &KeyHash| {
+            !index
+                .postings(*key)
+                .iter()
+                .eq(derived.postings(*key).iter())
+        };
         if index.key_count() != derived.key_count() || derived.keys().any(|key| differs(&key)) {
             self.damage(&path, 0, 1, 0, "the keys are not those of the log".into());
         }
@@ -211,15 +301,31 @@ impl Check<'_> {
         let Some(heads) = &view.set.heads else {
             let named = self.inner.manifest.lock().heads;
             let path = self.inner.directory.heads(named);
-            let is_there = named > 0 && self.inner.directory.disk.open(&path, OpenMode::Read).is_ok();
+            let is_there = named > 0
+                && self
+                    .inner
+                    .directory
+                    .disk
+                    .open(&path, OpenMode::Read)
+                    .is_ok();
             if is_there {
-                self.damage(&path, 0, 1, 0, "not usable; open the log for writing to derive it anew".into());
+                self.damage(
+                    &path,
+                    0,
+                    1,
+                    0,
+                    "not usable; open the log for writing to derive it anew".into(),
+                );
             }
             return;
         };
         let path = self.inner.directory.heads(heads.covers());
         let truncated = view.first_position() > 1;
-        let is_wrong = |(key, last): (&KeyHash, &u64)| heads.lookup(*key).is_none_or(|head| head.last_position != *last);
+        let is_wrong = |(key, last): (&KeyHash, &u64)| {
+            heads
+                .lookup(*key)
+                .is_none_or(|head| head.last_position != *last)
+        };
         let count_differs = !truncated && heads.len() as usize != self.heads.len();
         if count_differs || self.heads.iter().any(is_wrong) {
             self.damage(&path, 0, 1, 0, "the heads are not those of the log".into());
@@ -229,8 +335,12 @@ impl Check<'_> {
     fn manifests(&mut self) -> Result<(), Error> {
         for name in MANIFEST_FILES {
             let path = self.inner.directory.file(name);
-            let Ok(file) = self.inner.directory.disk.open(&path, OpenMode::Read) else { continue };
-            let bytes = file.read_all(MANIFEST_LEN_MAX).map_err(Error::io(&path, "read the manifest"))?;
+            let Ok(file) = self.inner.directory.disk.open(&path, OpenMode::Read) else {
+                continue;
+            };
+            let bytes = file
+                .read_all(MANIFEST_LEN_MAX)
+                .map_err(Error::io(&path, "read the manifest"))?;
             self.report.bytes += bytes.len() as u64;
             if let Err(error) = Manifest::decode(&bytes) {
                 self.damage(&path, 0, 1, 0, error.to_string());
@@ -240,6 +350,12 @@ impl Check<'_> {
     }
 
     fn damage(&mut self, path: &Path, offset: u64, first: u64, last: u64, what: String) {
-        self.report.damages.push(Damage { path: path.to_owned(), offset, first, last, what });
+        self.report.damages.push(Damage {
+            path: path.to_owned(),
+            offset,
+            first,
+            last,
+            what,
+        });
     }
 }

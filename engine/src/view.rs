@@ -4,6 +4,7 @@
 //! it lives, whatever is appended, rolled or truncated meanwhile. Everything it shows has been verified
 //! against its checksum on this very read.
 
+use std::fmt;
 use std::ops::{Bound, Range, RangeBounds};
 use std::sync::Arc;
 
@@ -22,12 +23,22 @@ use crate::segment::{LogIdentity, Segment};
 use crate::segment_set::SegmentSet;
 
 /// The log at one moment.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct View {
     pub(crate) set: Arc<SegmentSet>,
     pub(crate) log: LogIdentity,
     pub(crate) visible: u64,
     pub(crate) durable: u64,
+}
+
+impl fmt::Debug for View {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("View")
+            .field("head", &self.visible)
+            .field("durable_head", &self.durable)
+            .finish_non_exhaustive()
+    }
 }
 
 impl View {
@@ -45,7 +56,12 @@ impl View {
     ///
     /// Reading everything walks the segments; a query goes through the indexes and costs its matches.
     /// Each item is an event or the error that stands in its place; an error does not end the iteration.
-    pub fn read(&self, positions: impl RangeBounds<u64>, query: &Query, direction: Direction) -> EventsIn<'_> {
+    pub fn read(
+        &self,
+        positions: impl RangeBounds<u64>,
+        query: &Query,
+        direction: Direction,
+    ) -> EventsIn<'_> {
         let cursor = Cursor::by_position(self, &positions, query, direction, self.durable);
         EventsIn { view: self, cursor }
     }
@@ -53,17 +69,27 @@ impl View {
     /// The events of one aggregate with a version in `versions`, ascending by version when forward.
     ///
     /// Sees [buffered](crate::Durability::Buffered) events too. An unknown aggregate has no events.
-    pub fn read_aggregate(&self, id: &AggregateId, versions: impl RangeBounds<u64>, direction: Direction) -> EventsIn<'_> {
-        EventsIn { view: self, cursor: Cursor::by_aggregate(self, id, &versions, direction) }
+    pub fn read_aggregate(
+        &self,
+        id: &AggregateId,
+        versions: impl RangeBounds<u64>,
+        direction: Direction,
+    ) -> EventsIn<'_> {
+        EventsIn {
+            view: self,
+            cursor: Cursor::by_aggregate(self, id, &versions, direction),
+        }
     }
 
     /// The event with this id, the newest when several have it.
     pub fn get(&self, event_id: Uuid) -> Result<Option<Event<'_>>, Error> {
         let id_hash = self.log.id_hash(event_id.as_bytes());
         for segment in self.set.segments.iter().rev() {
-            let candidates: Vec<u32> = segment.with_index(|index| match index.id_times().may_hold(event_id.as_bytes()) {
-                true => index.id_candidates(id_hash).collect(),
-                false => Vec::new(),
+            let candidates: Vec<u32> = segment.with_index(|index| {
+                match index.id_times().may_hold(event_id.as_bytes()) {
+                    true => index.id_candidates(id_hash).collect(),
+                    false => Vec::new(),
+                }
             })?;
             for ordinal in candidates {
                 if segment.base_position + u64::from(ordinal) > self.visible {
@@ -94,9 +120,15 @@ impl View {
     /// Ordinals of a segment that lie in `positions`.
     fn ordinals_in(&self, place: usize, positions: &Range<u64>) -> Range<u32> {
         let base = self.set.segments[place].base_position;
-        let end = self.set.segments.get(place + 1).map_or(u64::MAX, |next| next.base_position).min(positions.end);
+        let end = self
+            .set
+            .segments
+            .get(place + 1)
+            .map_or(u64::MAX, |next| next.base_position)
+            .min(positions.end);
         let start = positions.start.max(base);
-        let ordinal = |position: u64| u32::try_from(position.saturating_sub(base)).unwrap_or(u32::MAX);
+        let ordinal =
+            |position: u64| u32::try_from(position.saturating_sub(base)).unwrap_or(u32::MAX);
         ordinal(start)..ordinal(end.max(start))
     }
 }
@@ -124,12 +156,22 @@ pub struct Events {
 }
 
 impl Events {
-    pub(crate) fn by_position(view: View, positions: &impl RangeBounds<u64>, query: &Query, direction: Direction) -> Self {
+    pub(crate) fn by_position(
+        view: View,
+        positions: &impl RangeBounds<u64>,
+        query: &Query,
+        direction: Direction,
+    ) -> Self {
         let cursor = Cursor::by_position(&view, positions, query, direction, view.durable);
         Self { view, cursor }
     }
 
-    pub(crate) fn by_aggregate(view: View, id: &AggregateId, versions: &impl RangeBounds<u64>, direction: Direction) -> Self {
+    pub(crate) fn by_aggregate(
+        view: View,
+        id: &AggregateId,
+        versions: &impl RangeBounds<u64>,
+        direction: Direction,
+    ) -> Self {
         let cursor = Cursor::by_aggregate(&view, id, versions, direction);
         Self { view, cursor }
     }
@@ -144,7 +186,9 @@ impl Iterator for Events {
     type Item = Result<RecordedEvent, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.cursor.next(&self.view).map(|event| event.map(|event| event.to_owned()))
+        self.cursor
+            .next(&self.view)
+            .map(|event| event.map(|event| event.to_owned()))
     }
 }
 
@@ -159,12 +203,25 @@ enum Cursor {
 }
 
 impl Cursor {
-    fn by_position(view: &View, positions: &impl RangeBounds<u64>, query: &Query, direction: Direction, head: u64) -> Self {
+    fn by_position(
+        view: &View,
+        positions: &impl RangeBounds<u64>,
+        query: &Query,
+        direction: Direction,
+        head: u64,
+    ) -> Self {
         let mut positions = to_range(positions);
         positions.start = positions.start.max(view.set.first_position()).max(1);
-        positions.end = positions.end.min(head.saturating_add(1)).max(positions.start);
+        positions.end = positions
+            .end
+            .min(head.saturating_add(1))
+            .max(positions.start);
         if query.is_all() {
-            return Self::Walk(Walk { positions, direction, frame: None });
+            return Self::Walk(Walk {
+                positions,
+                direction,
+                frame: None,
+            });
         }
         Self::Query(QueryCursor {
             query: query.clone(),
@@ -175,8 +232,16 @@ impl Cursor {
         })
     }
 
-    fn by_aggregate(view: &View, id: &AggregateId, versions: &impl RangeBounds<u64>, direction: Direction) -> Self {
-        let key = view.log.aggregate(id.kind(), id.as_bytes()).expect("an id has a key");
+    fn by_aggregate(
+        view: &View,
+        id: &AggregateId,
+        versions: &impl RangeBounds<u64>,
+        direction: Direction,
+    ) -> Self {
+        let key = view
+            .log
+            .aggregate(id.kind(), id.as_bytes())
+            .expect("an id has a key");
         let places: Result<Vec<usize>, Error> = view.set.holding(key).collect();
         match places {
             Err(error) => Self::Failed(Arc::new(parking_lot::Mutex::new(Some(error)))),
@@ -186,7 +251,14 @@ impl Cursor {
                     places.reverse();
                 }
                 let versions = to_range(versions);
-                Self::Aggregate(AggregateCursor { id: id.clone(), key, versions, direction, places, segment: None })
+                Self::Aggregate(AggregateCursor {
+                    id: id.clone(),
+                    key,
+                    versions,
+                    direction,
+                    places,
+                    segment: None,
+                })
             }
         }
     }
@@ -234,13 +306,20 @@ impl Walk {
             Direction::Forward => {
                 let position = self.positions.start;
                 self.positions.start += 1;
-                Some(self.next_in_frame(view, position).unwrap_or_else(|| self.find(view, position)))
+                Some(
+                    self.next_in_frame(view, position)
+                        .unwrap_or_else(|| self.find(view, position)),
+                )
             }
         }
     }
 
     /// The event at `position` when the walk stands before it and the bytes are sound.
-    fn next_in_frame<'v>(&mut self, view: &'v View, position: u64) -> Option<Result<Event<'v>, Error>> {
+    fn next_in_frame<'v>(
+        &mut self,
+        view: &'v View,
+        position: u64,
+    ) -> Option<Result<Event<'v>, Error>> {
         let mut at = self.frame.take()?;
         let segment: &Segment = &view.set.segments[at.place];
         let bytes = segment.bytes().ok()?;
@@ -259,26 +338,41 @@ impl Walk {
         }
         let record = Record::parse(&bytes[at.offset..]).ok()?;
         record.verify(position, at.time_us, segment.salt()).ok()?;
-        let topic = segment.topic(record.place().topic, at.offset, position).ok()?;
+        let topic = segment
+            .topic(record.place().topic, at.offset, position)
+            .ok()?;
         at.offset += align_up(record.as_bytes().len());
         at.left -= 1;
         self.frame = Some(at);
-        Some(Ok(Event { position, time_us: at.time_us, topic, record }))
+        Some(Ok(Event {
+            position,
+            time_us: at.time_us,
+            topic,
+            record,
+        }))
     }
 
     /// The event at `position` through the index: at the start, at the next segment, and behind damage.
     fn find<'v>(&mut self, view: &'v View, position: u64) -> Result<Event<'v>, Error> {
         let event = event_at(view, position)?;
-        let place = view.set.place_of(position).expect("the event has just been found");
+        let place = view
+            .set
+            .place_of(position)
+            .expect("the event has just been found");
         let segment = &view.set.segments[place];
         let ordinal = (position - segment.base_position) as u32;
-        let offset = segment.with_index(|index| index.offset(ordinal))?.unwrap_or(0) as usize;
+        let offset = segment
+            .with_index(|index| index.offset(ordinal))?
+            .unwrap_or(0) as usize;
         let start = offset - event.record.place().distance as usize;
         let header = Frame::parse(&segment.bytes()?[start..], segment.salt());
         self.frame = header.ok().map(|frame| WalkFrame {
             place,
             offset: offset + align_up(event.record.as_bytes().len()),
-            left: frame.header.event_count.saturating_sub(event.record.place().ordinal + 1),
+            left: frame
+                .header
+                .event_count
+                .saturating_sub(event.record.place().ordinal + 1),
             time_us: frame.header.time_us,
         });
         Ok(event)
@@ -336,7 +430,11 @@ impl QueryCursor {
         let segment = &view.set.segments[place];
         let mut matching: Vec<u32> = Vec::new();
         for item in self.query.items() {
-            let topics: Vec<KeyHash> = item.topics().iter().map(|topic| view.log.topic(topic)).collect();
+            let topics: Vec<KeyHash> = item
+                .topics()
+                .iter()
+                .map(|topic| view.log.topic(topic))
+                .collect();
             let tags: Vec<KeyHash> = item.tags().iter().map(|tag| view.log.tag(tag)).collect();
             segment.with_index(|index| {
                 let postings = |key: &KeyHash| index.postings(*key).range(ordinals.clone());
@@ -344,14 +442,19 @@ impl QueryCursor {
                 // The rarest tag is walked, the others are asked.
                 tag_lists.sort_unstable_by_key(annals_index::Postings::len);
                 let topic_lists: Vec<_> = topics.iter().map(postings).collect();
-                let holds = |list: &annals_index::Postings<'_>, ordinal| list.get(list.lower_bound(ordinal)) == Some(ordinal);
+                let holds = |list: &annals_index::Postings<'_>, ordinal| {
+                    list.get(list.lower_bound(ordinal)) == Some(ordinal)
+                };
                 if let Some((rarest, others)) = tag_lists.split_first() {
                     matching.extend(rarest.iter().filter(|ordinal| {
                         others.iter().all(|list| holds(list, *ordinal))
-                            && (topics.is_empty() || topic_lists.iter().any(|list| holds(list, *ordinal)))
+                            && (topics.is_empty()
+                                || topic_lists.iter().any(|list| holds(list, *ordinal)))
                     }));
                 } else {
-                    topic_lists.iter().for_each(|list| matching.extend(list.iter()));
+                    topic_lists
+                        .iter()
+                        .for_each(|list| matching.extend(list.iter()));
                 }
             })?;
         }
@@ -409,7 +512,9 @@ impl AggregateCursor {
                 Ok(event) => event,
                 Err(error) => return Some(Err(error)),
             };
-            let Some(version) = event.version().filter(|_| event.is_of(&self.id)) else { continue };
+            let Some(version) = event.version().filter(|_| event.is_of(&self.id)) else {
+                continue;
+            };
             if self.versions.contains(&version) {
                 return Some(Ok(event));
             }
@@ -438,12 +543,20 @@ impl AggregateCursor {
             event.version().filter(|_| event.is_of(&self.id))
         };
         if self.direction == Direction::Forward && self.versions.start > 0 {
-            left.start = bisect(&ordinals, |ordinal| version(ordinal).map(|version| version < self.versions.start));
+            left.start = bisect(&ordinals, |ordinal| {
+                version(ordinal).map(|version| version < self.versions.start)
+            });
         }
         if self.direction == Direction::Backward && self.versions.end < u64::MAX {
-            left.end = bisect_end(&ordinals, |ordinal| version(ordinal).map(|version| version < self.versions.end));
+            left.end = bisect_end(&ordinals, |ordinal| {
+                version(ordinal).map(|version| version < self.versions.end)
+            });
         }
-        Ok(AggregateInSegment { place, ordinals, left })
+        Ok(AggregateInSegment {
+            place,
+            ordinals,
+            left,
+        })
     }
 }
 
@@ -459,7 +572,12 @@ fn bisect_end(items: &[u32], is_before: impl Fn(&u32) -> Option<bool>) -> usize 
 
 fn event_at(view: &View, position: u64) -> Result<Event<'_>, Error> {
     let lost = || Error::Corrupt {
-        path: view.set.segments.first().map(|segment| segment.path.clone()).unwrap_or_default(),
+        path: view
+            .set
+            .segments
+            .first()
+            .map(|segment| segment.path.clone())
+            .unwrap_or_default(),
         offset: 0,
         first: position,
         last: position,

@@ -12,7 +12,9 @@ use std::io;
 use std::sync::Arc;
 
 use annals_segments::DiskFile;
-use annals_segments::format::frame::{FRAME_HEADER_LEN, FrameFields, FrameKind, FrameWriter, Preamble};
+use annals_segments::format::frame::{
+    FRAME_HEADER_LEN, FrameFields, FrameKind, FrameWriter, Preamble,
+};
 use annals_segments::format::manifest::SealedSegment;
 use annals_segments::format::record::{RecordPlace, place_record};
 use annals_segments::format::segment_header::SEGMENT_HEADER_LEN;
@@ -116,15 +118,16 @@ impl Writer {
                     Some(error) => Err(error),
                     None => self.roll(inner),
                 };
-                let rolled = rolled.and_then(|()| match self.has_room(&group, batch.frame_len_max()) {
-                    true => Ok(()),
-                    false => Err(Error::Limit {
-                        limit: Limit::Batch,
-                        found: batch.frame_len_max(),
-                        min: 0,
-                        max: self.room(&group),
-                    }),
-                });
+                let rolled =
+                    rolled.and_then(|()| match self.has_room(&group, batch.frame_len_max()) {
+                        true => Ok(()),
+                        false => Err(Error::Limit {
+                            limit: Limit::Batch,
+                            found: batch.frame_len_max(),
+                            min: 0,
+                            max: self.room(&group),
+                        }),
+                    });
                 if let Err(error) = rolled {
                     submission.complete(Err(error));
                     continue;
@@ -156,17 +159,30 @@ impl Writer {
     }
 
     fn tracking_len(&self) -> usize {
-        self.tracking.keys().map(|name| ENTRY_LEN_MAX + name.len()).sum()
+        self.tracking
+            .keys()
+            .map(|name| ENTRY_LEN_MAX + name.len())
+            .sum()
     }
 
     /// Checks a batch against the log and the group so far and encodes its frame into the group.
-    fn place(&mut self, inner: &Inner, group: &mut Group, batch: PreparedBatch, time_us: u64) -> Outcome {
+    fn place(
+        &mut self,
+        inner: &Inner,
+        group: &mut Group,
+        batch: PreparedBatch,
+        time_us: u64,
+    ) -> Outcome {
         let versions = self.versions(inner, group, &batch)?;
         self.check_tracking(inner, &batch)?;
         self.repeat_dictionary_when_due(inner, group, time_us);
 
         let mut preamble = Preamble::default();
-        let topic_numbers: Vec<u32> = batch.topics.iter().map(|topic| self.topic_number(topic, &mut preamble)).collect();
+        let topic_numbers: Vec<u32> = batch
+            .topics
+            .iter()
+            .map(|topic| self.topic_number(topic, &mut preamble))
+            .collect();
         if let Some((name, position)) = &batch.tracking {
             preamble.advance_tracking(name, *position);
             self.tracking.insert(name.clone(), *position);
@@ -193,7 +209,16 @@ impl Writer {
         }
         let event_count = batch.records.len() as u32;
         let durable_upto = inner.durable_head();
-        frame.finish(&mut group.buffer, FrameFields { event_count, base_position, durable_upto, time_us }, salt);
+        frame.finish(
+            &mut group.buffer,
+            FrameFields {
+                event_count,
+                base_position,
+                durable_upto,
+                time_us,
+            },
+            salt,
+        );
 
         self.next_position += u64::from(event_count);
         self.last_time_us = time_us;
@@ -205,12 +230,24 @@ impl Writer {
                 group.versions.insert(id.clone(), version);
             }
         }
-        group.placed.push(Placed { batch, records_offset, time_us });
-        Ok(Appended { first: base_position, last: self.next_position - 1 })
+        group.placed.push(Placed {
+            batch,
+            records_offset,
+            time_us,
+        });
+        Ok(Appended {
+            first: base_position,
+            last: self.next_position - 1,
+        })
     }
 
     /// The version of each event, 0 where it has none, or the conflict.
-    fn versions(&self, inner: &Inner, group: &Group, batch: &PreparedBatch) -> Result<Vec<u64>, Error> {
+    fn versions(
+        &self,
+        inner: &Inner,
+        group: &Group,
+        batch: &PreparedBatch,
+    ) -> Result<Vec<u64>, Error> {
         let mut own: HashMap<&AggregateId, Option<u64>> = HashMap::new();
         let last = |id: &AggregateId| match group.versions.get(id) {
             Some(version) => Ok(Some(*version)),
@@ -224,7 +261,11 @@ impl Writer {
                 Expected::Exactly(version) => found == Some(*version),
             };
             if let Some(expected) = ExpectedVersion::of(*expected).filter(|_| !holds) {
-                return Err(Error::VersionConflict { aggregate: id.clone(), expected, found });
+                return Err(Error::VersionConflict {
+                    aggregate: id.clone(),
+                    expected,
+                    found,
+                });
             }
             own.insert(id, found);
         }
@@ -244,7 +285,11 @@ impl Writer {
             };
             if found.is_some_and(|last| version <= last) {
                 let expected = ExpectedVersion::Below(version);
-                return Err(Error::VersionConflict { aggregate: id.clone(), expected, found });
+                return Err(Error::VersionConflict {
+                    aggregate: id.clone(),
+                    expected,
+                    found,
+                });
             }
             own.insert(id, Some(version));
             versions.push(version);
@@ -253,11 +298,15 @@ impl Writer {
     }
 
     fn check_tracking(&self, inner: &Inner, batch: &PreparedBatch) -> Result<(), Error> {
-        let Some((name, given)) = &batch.tracking else { return Ok(()) };
+        let Some((name, given)) = &batch.tracking else {
+            return Ok(());
+        };
         match self.tracking.get(name) {
-            Some(found) if given <= found => {
-                Err(Error::TrackingConflict { name: name.to_string(), given: *given, found: *found })
-            }
+            Some(found) if given <= found => Err(Error::TrackingConflict {
+                name: name.to_string(),
+                given: *given,
+                found: *found,
+            }),
             Some(_) => Ok(()),
             // The whole table is repeated in every segment.
             None => {
@@ -291,14 +340,28 @@ impl Writer {
     }
 
     /// Appends frames without events: the dictionary with all topics and tracking positions, empty others.
-    fn encode_closing(&self, inner: &Inner, kinds: &[FrameKind], time_us: u64, buffer: &mut Vec<u8>) {
+    fn encode_closing(
+        &self,
+        inner: &Inner,
+        kinds: &[FrameKind],
+        time_us: u64,
+        buffer: &mut Vec<u8>,
+    ) {
         for kind in kinds {
             let mut preamble = Preamble::default();
             if *kind == FrameKind::Dictionary {
-                let mut topics: Vec<(&str, u32)> = self.topics.iter().map(|(name, number)| (&**name, *number)).collect();
+                let mut topics: Vec<(&str, u32)> = self
+                    .topics
+                    .iter()
+                    .map(|(name, number)| (&**name, *number))
+                    .collect();
                 topics.sort_unstable_by_key(|(_, number)| *number);
-                topics.iter().for_each(|(name, number)| preamble.define_topic(*number, name));
-                self.tracking.iter().for_each(|(name, position)| preamble.advance_tracking(name, *position));
+                topics
+                    .iter()
+                    .for_each(|(name, number)| preamble.define_topic(*number, name));
+                self.tracking
+                    .iter()
+                    .for_each(|(name, position)| preamble.advance_tracking(name, *position));
                 if preamble.is_empty() {
                     continue;
                 }
@@ -316,15 +379,26 @@ impl Writer {
 
     /// Writes the group, syncs when one of it wants that, shows it to readers, and tells the outcomes.
     fn flush(&mut self, inner: &Inner, group: &mut Group) {
-        let Group { buffer, placed, outcomes, tracking, wants_sync, .. } = std::mem::take(group);
-        let written = self.write(inner, &buffer).and_then(|()| match wants_sync && self.unsynced > 0 {
-            true => self.sync(inner),
-            false => Ok(()),
-        });
+        let Group {
+            buffer,
+            placed,
+            outcomes,
+            tracking,
+            wants_sync,
+            ..
+        } = std::mem::take(group);
+        let written =
+            self.write(inner, &buffer)
+                .and_then(|()| match wants_sync && self.unsynced > 0 {
+                    true => self.sync(inner),
+                    false => Ok(()),
+                });
         if let Err(error) = written {
             let reason = inner.poison(&self.segment.path, error);
             for (submission, _) in outcomes {
-                submission.complete(Err(Error::Indeterminate { reason: reason.clone() }));
+                submission.complete(Err(Error::Indeterminate {
+                    reason: reason.clone(),
+                }));
             }
             return;
         }
@@ -348,11 +422,17 @@ impl Writer {
     }
 
     fn write(&mut self, inner: &Inner, bytes: &[u8]) -> io::Result<()> {
-        assert!(!inner.is_poisoned(), "nothing is written behind a failed write");
+        assert!(
+            !inner.is_poisoned(),
+            "nothing is written behind a failed write"
+        );
         if bytes.is_empty() {
             return Ok(());
         }
-        let file = self.segment.file().expect("the segment being written is open");
+        let file = self
+            .segment
+            .file()
+            .expect("the segment being written is open");
         file.write(bytes, self.end)?;
         self.end += bytes.len();
         self.unsynced += bytes.len();
@@ -362,7 +442,10 @@ impl Writer {
 
     /// Syncs what was written and says so in the watermark. What is durable is shown by the caller.
     fn sync(&mut self, inner: &Inner) -> io::Result<()> {
-        self.segment.file().expect("the segment being written is open").sync()?;
+        self.segment
+            .file()
+            .expect("the segment being written is open")
+            .sync()?;
         self.unsynced = 0;
         self.write_watermark(inner.log.id)
     }
@@ -377,7 +460,8 @@ impl Writer {
             segment: self.segment.number,
             end: self.end as u64,
         };
-        self.watermark.write_all_at(&watermark.encode(), watermark.slot_offset())
+        self.watermark
+            .write_all_at(&watermark.encode(), watermark.slot_offset())
     }
 
     /// Syncs everything that is written, buffered events included.
@@ -391,18 +475,36 @@ impl Writer {
 
     /// Lets readers see what was written.
     fn publish(&self, inner: &Inner, placed: Vec<Placed>, tracking: Vec<(Box<str>, u64)>) {
-        let file = self.segment.file().expect("the segment being written is open");
+        let file = self
+            .segment
+            .file()
+            .expect("the segment being written is open");
         file.publish(self.end);
-        for (topic, number) in placed.iter().flat_map(|placed| &placed.batch.topics).map(|topic| (topic, self.topics[topic])) {
+        for (topic, number) in placed
+            .iter()
+            .flat_map(|placed| &placed.batch.topics)
+            .map(|topic| (topic, self.topics[topic]))
+        {
             self.segment.topics().define(number, topic);
         }
         self.segment.with_tail(|tail| {
-            for Placed { batch, records_offset, time_us } in placed {
+            for Placed {
+                batch,
+                records_offset,
+                time_us,
+            } in placed
+            {
                 let mut offset = records_offset;
                 let mut keys = batch.keys.iter().copied();
                 for record in &batch.records {
                     let keys = keys.by_ref().take(record.key_count);
-                    tail.push(offset as u32, time_us, record.event_id, record.id_hash, keys);
+                    tail.push(
+                        offset as u32,
+                        time_us,
+                        record.event_id,
+                        record.id_hash,
+                        keys,
+                    );
                     offset += record.len;
                 }
             }
@@ -417,17 +519,29 @@ impl Writer {
     /// [`Error::Full`] and [`Error::Io`] when the next segment cannot be prepared: nothing was written
     /// then. [`Error::Indeterminate`] when sealing failed; the log is then poisoned.
     fn roll(&mut self, inner: &Inner) -> Result<(), Error> {
-        let next = inner.housekeeper.take_spare(inner, self.segment.number + 1)?;
+        let next = inner
+            .housekeeper
+            .take_spare(inner, self.segment.number + 1)?;
         let sealed = self.seal(inner).and_then(|()| self.enter(inner, next));
-        sealed.map_err(|error| Error::Indeterminate { reason: inner.poison(&self.segment.path, error) })
+        sealed.map_err(|error| Error::Indeterminate {
+            reason: inner.poison(&self.segment.path, error),
+        })
     }
 
     fn seal(&mut self, inner: &Inner) -> io::Result<()> {
         let mut closing = Vec::new();
-        self.encode_closing(inner, &[FrameKind::Dictionary, FrameKind::Footer], self.last_time_us, &mut closing);
+        self.encode_closing(
+            inner,
+            &[FrameKind::Dictionary, FrameKind::Footer],
+            self.last_time_us,
+            &mut closing,
+        );
         self.write(inner, &closing)?;
         self.sync_all(inner)?;
-        let file = self.segment.file().expect("the segment being written is open");
+        let file = self
+            .segment
+            .file()
+            .expect("the segment being written is open");
         file.publish(self.end);
         self.segment.seal(self.sealed_entry());
         Ok(())
@@ -443,7 +557,11 @@ impl Writer {
             end: self.end as u64,
             salt: self.segment.salt(),
             first_time_us: self.first_time_us,
-            last_time_us: if event_count > 0 { self.last_time_us } else { 0 },
+            last_time_us: if event_count > 0 {
+                self.last_time_us
+            } else {
+                0
+            },
         }
     }
 
@@ -466,7 +584,12 @@ impl Writer {
     /// The next group's sync makes them durable.
     pub(crate) fn write_first_dictionary(&mut self, inner: &Inner) -> io::Result<()> {
         let mut first = Vec::new();
-        self.encode_closing(inner, &[FrameKind::Dictionary], self.last_time_us, &mut first);
+        self.encode_closing(
+            inner,
+            &[FrameKind::Dictionary],
+            self.last_time_us,
+            &mut first,
+        );
         self.write(inner, &first)
     }
 
@@ -486,7 +609,9 @@ impl Writer {
     fn ask_for_spare(&self, inner: &Inner) {
         let capacity = self.segment.file().map_or(0, |file| file.mapped_len());
         if self.end >= capacity / 2 {
-            inner.housekeeper.request(Job::PrepareSpare(self.segment.number + 1));
+            inner
+                .housekeeper
+                .request(Job::PrepareSpare(self.segment.number + 1));
         }
     }
 }

@@ -1,11 +1,16 @@
 //! What an append promises while the log is open.
 
-use annals_engine::{AggregateId, Batch, Direction, Durability, Error, Expected, Log, NewEvent, Query, QueryItem, Version};
+use annals_engine::{
+    AggregateId, Batch, Direction, Durability, Error, Expected, Log, NewEvent, Query, QueryItem,
+    Version,
+};
 use annals_tests::{event, id};
 use uuid::Uuid;
 
 fn versions(log: &Log, aggregate: &AggregateId) -> Vec<u64> {
-    log.read_aggregate(aggregate, .., Direction::Forward).map(|event| event.unwrap().version.unwrap()).collect()
+    log.read_aggregate(aggregate, .., Direction::Forward)
+        .map(|event| event.unwrap().version.unwrap())
+        .collect()
 }
 
 #[test]
@@ -16,12 +21,20 @@ fn positions_start_at_one_and_have_no_gaps() {
         let appended = log.append(event("a", "Happened", "{}")).unwrap();
         assert_eq!((appended.first, appended.last), (expected, expected));
     }
-    let batch = (0..5).fold(Batch::new(), |batch, _| batch.event(event("b", "Happened", "{}")));
+    let batch = (0..5).fold(Batch::new(), |batch, _| {
+        batch.event(event("b", "Happened", "{}"))
+    });
     let appended = log.append(batch).unwrap();
     assert_eq!((appended.first, appended.last), (11, 15));
-    let positions: Vec<u64> = log.read(.., &Query::all(), Direction::Forward).map(|event| event.unwrap().position).collect();
+    let positions: Vec<u64> = log
+        .read(.., &Query::all(), Direction::Forward)
+        .map(|event| event.unwrap().position)
+        .collect();
     assert_eq!(positions, (1..=15).collect::<Vec<_>>());
-    let back: Vec<u64> = log.read(.., &Query::all(), Direction::Backward).map(|event| event.unwrap().position).collect();
+    let back: Vec<u64> = log
+        .read(.., &Query::all(), Direction::Backward)
+        .map(|event| event.unwrap().position)
+        .collect();
     assert_eq!(back, (1..=15).rev().collect::<Vec<_>>());
 }
 
@@ -35,7 +48,11 @@ fn every_field_comes_back_as_given() {
         .tags(["b", "a", "b"])
         .metadata("user", "u-1")
         .metadata("correlation", "c-1")
-        .encoding(annals_engine::Encoding { codec: 3, key_id: 4, plain_len: 5 })
+        .encoding(annals_engine::Encoding {
+            codec: 3,
+            key_id: 4,
+            plain_len: 5,
+        })
         .digest(6);
     let _ = log.append(given).unwrap();
     let read = log.get(event_id).unwrap().unwrap();
@@ -44,8 +61,21 @@ fn every_field_comes_back_as_given() {
     assert_eq!(read.version, Some(1));
     assert_eq!(read.topic, "Everything");
     assert_eq!(read.tags, [b"a".to_vec(), b"b".to_vec()]);
-    assert_eq!(read.metadata, [("correlation".into(), "c-1".into()), ("user".into(), "u-1".into())]);
-    assert_eq!(read.encoding, Some(annals_engine::Encoding { codec: 3, key_id: 4, plain_len: 5 }));
+    assert_eq!(
+        read.metadata,
+        [
+            ("correlation".into(), "c-1".into()),
+            ("user".into(), "u-1".into())
+        ]
+    );
+    assert_eq!(
+        read.encoding,
+        Some(annals_engine::Encoding {
+            codec: 3,
+            key_id: 4,
+            plain_len: 5
+        })
+    );
     assert_eq!(read.digest, Some(6));
     assert_eq!(read.payload, vec![0, 159, 146, 150]);
     assert_eq!(log.get(Uuid::from_u128(1)).unwrap(), None);
@@ -54,12 +84,27 @@ fn every_field_comes_back_as_given() {
 #[test]
 fn an_event_without_an_aggregate_has_no_version_and_is_found_by_tag() {
     let log = Log::in_memory().unwrap();
-    let _ = log.append(NewEvent::new("Enrolled", "").tags(["student:1", "course:2"])).unwrap();
-    let _ = log.append(NewEvent::new("Enrolled", "").tags(["student:2", "course:2"])).unwrap();
-    let query = Query::from(QueryItem::new().topic("Enrolled").tag("course:2").tag("student:2"));
-    let found: Vec<_> = log.read(.., &query, Direction::Forward).map(Result::unwrap).collect();
+    let _ = log
+        .append(NewEvent::new("Enrolled", "").tags(["student:1", "course:2"]))
+        .unwrap();
+    let _ = log
+        .append(NewEvent::new("Enrolled", "").tags(["student:2", "course:2"]))
+        .unwrap();
+    let query = Query::from(
+        QueryItem::new()
+            .topic("Enrolled")
+            .tag("course:2")
+            .tag("student:2"),
+    );
+    let found: Vec<_> = log
+        .read(.., &query, Direction::Forward)
+        .map(Result::unwrap)
+        .collect();
     assert_eq!(found.len(), 1);
-    assert_eq!((found[0].position, found[0].version, &found[0].aggregate_id), (2, None, &None));
+    assert_eq!(
+        (found[0].position, found[0].version, &found[0].aggregate_id),
+        (2, None, &None)
+    );
 }
 
 #[test]
@@ -76,11 +121,22 @@ fn text_that_spells_a_uuid_is_another_aggregate() {
 #[test]
 fn an_expectation_holds_or_nothing_is_written() {
     let log = Log::in_memory().unwrap();
-    let none = |expected| Batch::new().expect(id("dog"), expected).event(event("dog", "Registered", ""));
-    assert!(log.append(none(Expected::Exactly(1))).unwrap_err().is_conflict());
+    let none = |expected| {
+        Batch::new()
+            .expect(id("dog"), expected)
+            .event(event("dog", "Registered", ""))
+    };
+    assert!(
+        log.append(none(Expected::Exactly(1)))
+            .unwrap_err()
+            .is_conflict()
+    );
     let _ = log.append(none(Expected::NoEvents)).unwrap();
     let conflict = log.append(none(Expected::NoEvents)).unwrap_err();
-    assert!(matches!(conflict, Error::VersionConflict { found: Some(1), .. }));
+    assert!(matches!(
+        conflict,
+        Error::VersionConflict { found: Some(1), .. }
+    ));
     assert_eq!(
         conflict.to_string(),
         "aggregate dog: last version is 1, expected none; read it again and decide again"
@@ -109,13 +165,21 @@ fn given_versions_may_be_sparse_and_start_at_zero_but_only_ascend() {
     let log = Log::in_memory().unwrap();
     let given = |version| event("a", "V", "").version(Version::Given(version));
     let _ = log.append(given(0)).unwrap();
-    let _ = log.append(Batch::new().event(given(5)).event(given(9))).unwrap();
+    let _ = log
+        .append(Batch::new().event(given(5)).event(given(9)))
+        .unwrap();
     assert!(log.append(given(9)).unwrap_err().is_conflict());
-    assert!(log.append(Batch::new().event(given(12)).event(given(11))).unwrap_err().is_conflict());
+    assert!(
+        log.append(Batch::new().event(given(12)).event(given(11)))
+            .unwrap_err()
+            .is_conflict()
+    );
     let _ = log.append(event("a", "V", "")).unwrap();
     assert_eq!(versions(&log, &id("a")), [0, 5, 9, 10]);
     let range = |range: std::ops::RangeInclusive<u64>| -> Vec<u64> {
-        log.read_aggregate(&id("a"), range, Direction::Forward).map(|event| event.unwrap().version.unwrap()).collect()
+        log.read_aggregate(&id("a"), range, Direction::Forward)
+            .map(|event| event.unwrap().version.unwrap())
+            .collect()
     };
     assert_eq!(range(1..=9), [5, 9]);
     assert_eq!(range(6..=6), Vec::<u64>::new());
@@ -124,47 +188,107 @@ fn given_versions_may_be_sparse_and_start_at_zero_but_only_ascend() {
 #[test]
 fn tracking_advances_with_the_events_or_not_at_all() {
     let log = Log::in_memory().unwrap();
-    let _ = log.append(Batch::new().event(event("a", "Did", "")).tracking("upstream", 4)).unwrap();
+    let _ = log
+        .append(
+            Batch::new()
+                .event(event("a", "Did", ""))
+                .tracking("upstream", 4),
+        )
+        .unwrap();
     assert_eq!(log.tracking("upstream"), Some(4));
-    let again = log.append(Batch::new().event(event("a", "Did", "")).tracking("upstream", 4)).unwrap_err();
-    assert!(matches!(again, Error::TrackingConflict { given: 4, found: 4, .. }));
+    let again = log
+        .append(
+            Batch::new()
+                .event(event("a", "Did", ""))
+                .tracking("upstream", 4),
+        )
+        .unwrap_err();
+    assert!(matches!(
+        again,
+        Error::TrackingConflict {
+            given: 4,
+            found: 4,
+            ..
+        }
+    ));
     assert_eq!(log.head(), 1);
     let appended = log.append(Batch::new().tracking("upstream", 9)).unwrap();
     assert_eq!((appended.first, appended.last), (2, 1));
-    assert_eq!((log.tracking("upstream"), log.tracking("other"), log.head()), (Some(9), None, 1));
+    assert_eq!(
+        (log.tracking("upstream"), log.tracking("other"), log.head()),
+        (Some(9), None, 1)
+    );
 }
 
 #[test]
 fn what_is_too_long_or_too_many_is_refused_by_name() {
     let log = Log::in_memory().unwrap();
     let text = |batch: Batch| log.append(batch).unwrap_err().to_string();
-    assert_eq!(text(Batch::new()), "events in a batch: 0, expected 1..=4294967295; give at least one event, or a tracking position");
-    assert_eq!(text(NewEvent::new("", "").into()), "bytes of a topic: 0, expected 1..=1024; shorten it");
-    assert_eq!(text(NewEvent::new("t".repeat(1025), "").into()), "bytes of a topic: 1025, expected 1..=1024; shorten it");
-    assert_eq!(text(NewEvent::new("t", "").tag("").into()), "bytes of a tag: 0, expected 1..=255; shorten it");
+    assert_eq!(
+        text(Batch::new()),
+        "events in a batch: 0, expected 1..=4294967295; give at least one event, or a tracking position"
+    );
+    assert_eq!(
+        text(NewEvent::new("", "").into()),
+        "bytes of a topic: 0, expected 1..=1024; shorten it"
+    );
+    assert_eq!(
+        text(NewEvent::new("t".repeat(1025), "").into()),
+        "bytes of a topic: 1025, expected 1..=1024; shorten it"
+    );
+    assert_eq!(
+        text(NewEvent::new("t", "").tag("").into()),
+        "bytes of a tag: 0, expected 1..=255; shorten it"
+    );
     let tags = (0..65).map(|number| number.to_string());
-    assert_eq!(text(NewEvent::new("t", "").tags(tags).into()), "tags of an event: 65, expected 0..=64; tag only what decisions ask for");
-    assert!(text(NewEvent::new("t", vec![0; (16 << 20) + 1]).into()).starts_with("bytes of a payload: 16777217, expected 0..=16777216"));
-    assert!(text(NewEvent::new("t", "").metadata("k", "v".repeat(70_000)).into()).starts_with("bytes of an event's metadata"));
+    assert_eq!(
+        text(NewEvent::new("t", "").tags(tags).into()),
+        "tags of an event: 65, expected 0..=64; tag only what decisions ask for"
+    );
+    assert!(
+        text(NewEvent::new("t", vec![0; (16 << 20) + 1]).into())
+            .starts_with("bytes of a payload: 16777217, expected 0..=16777216")
+    );
+    assert!(
+        text(
+            NewEvent::new("t", "")
+                .metadata("k", "v".repeat(70_000))
+                .into()
+        )
+        .starts_with("bytes of an event's metadata")
+    );
     assert!(text(Batch::new().tracking("", 1)).starts_with("bytes of a tracking name: 0"));
     assert!(AggregateId::text("").is_err());
     assert!(AggregateId::text("x".repeat(256)).is_err());
     assert_eq!(log.head(), 0);
     let biggest = AggregateId::text("x".repeat(255)).unwrap();
-    let _ = log.append(NewEvent::new("t".repeat(1024), vec![1; 15 << 20]).aggregate(biggest).tag("g".repeat(255))).unwrap();
+    let _ = log
+        .append(
+            NewEvent::new("t".repeat(1024), vec![1; 15 << 20])
+                .aggregate(biggest)
+                .tag("g".repeat(255)),
+        )
+        .unwrap();
 }
 
 #[test]
 fn an_unknown_aggregate_has_no_events_and_no_version() {
     let log = Log::in_memory().unwrap();
     assert_eq!(log.version(&id("nobody")).unwrap(), None);
-    assert_eq!(log.read_aggregate(&id("nobody"), .., Direction::Forward).count(), 0);
+    assert_eq!(
+        log.read_aggregate(&id("nobody"), .., Direction::Forward)
+            .count(),
+        0
+    );
 }
 
 #[test]
 fn threads_that_append_share_the_syncs_and_nothing_is_lost() {
     let dir = tempfile::tempdir().unwrap();
-    let log = Log::options().segment_len(1 << 20).open(dir.path().join("log")).unwrap();
+    let log = Log::options()
+        .segment_len(1 << 20)
+        .open(dir.path().join("log"))
+        .unwrap();
     const THREADS: usize = 8;
     const EACH: usize = 200;
     std::thread::scope(|scope| {
@@ -172,9 +296,15 @@ fn threads_that_append_share_the_syncs_and_nothing_is_lost() {
             let log = log.clone();
             scope.spawn(move || {
                 for number in 0..EACH {
-                    let durability = if number % 3 == 0 { Durability::Buffered } else { Durability::Sync };
+                    let durability = if number % 3 == 0 {
+                        Durability::Buffered
+                    } else {
+                        Durability::Sync
+                    };
                     let name = format!("thread-{thread}");
-                    let batch = Batch::new().event(event(&name, "Happened", vec![b'x'; 300])).durability(durability);
+                    let batch = Batch::new()
+                        .event(event(&name, "Happened", vec![b'x'; 300]))
+                        .durability(durability);
                     let _ = log.append(batch).unwrap();
                 }
             });
@@ -182,7 +312,10 @@ fn threads_that_append_share_the_syncs_and_nothing_is_lost() {
     });
     assert_eq!(log.head(), (THREADS * EACH) as u64);
     for thread in 0..THREADS {
-        assert_eq!(versions(&log, &id(&format!("thread-{thread}"))), (1..=EACH as u64).collect::<Vec<_>>());
+        assert_eq!(
+            versions(&log, &id(&format!("thread-{thread}"))),
+            (1..=EACH as u64).collect::<Vec<_>>()
+        );
     }
     assert_eq!(log.sync().unwrap(), log.head());
     assert!(log.verify(|_, _| {}).unwrap().damages.is_empty());
@@ -199,7 +332,9 @@ fn optimistic_writers_lose_no_update() {
                 while done < 50 {
                     let version = log.version(&id("counter")).unwrap();
                     let expected = version.map_or(Expected::NoEvents, Expected::Exactly);
-                    let batch = Batch::new().expect(id("counter"), expected).event(event("counter", "Counted", ""));
+                    let batch = Batch::new()
+                        .expect(id("counter"), expected)
+                        .event(event("counter", "Counted", ""));
                     match log.append(batch) {
                         Ok(_) => done += 1,
                         Err(error) => assert!(error.is_conflict(), "{error}"),
@@ -208,29 +343,48 @@ fn optimistic_writers_lose_no_update() {
             });
         }
     });
-    assert_eq!(versions(&log, &id("counter")), (1..=200).collect::<Vec<_>>());
+    assert_eq!(
+        versions(&log, &id("counter")),
+        (1..=200).collect::<Vec<_>>()
+    );
 }
 
 #[test]
 fn a_subscription_catches_up_then_follows_without_gap_or_duplicate() {
     let log = Log::in_memory().unwrap();
     for number in 0..100 {
-        let _ = log.append(event("a", if number % 2 == 0 { "Even" } else { "Odd" }, "")).unwrap();
+        let _ = log
+            .append(event("a", if number % 2 == 0 { "Even" } else { "Odd" }, ""))
+            .unwrap();
     }
     let mut all = log.subscribe(10, Query::all());
     let mut odd = log.subscribe(0, QueryItem::new().topic("Odd").into());
     let stop = odd.stop_handle();
     std::thread::scope(|scope| {
-        let everything = scope.spawn(move || all.by_ref().take(190).map(|event| event.unwrap().position).collect::<Vec<_>>());
-        let odds = scope.spawn(move || odd.by_ref().map(|event| event.unwrap().position).collect::<Vec<_>>());
+        let everything = scope.spawn(move || {
+            all.by_ref()
+                .take(190)
+                .map(|event| event.unwrap().position)
+                .collect::<Vec<_>>()
+        });
+        let odds = scope.spawn(move || {
+            odd.by_ref()
+                .map(|event| event.unwrap().position)
+                .collect::<Vec<_>>()
+        });
         for number in 100..200 {
-            let _ = log.append(event("a", if number % 2 == 0 { "Even" } else { "Odd" }, "")).unwrap();
+            let _ = log
+                .append(event("a", if number % 2 == 0 { "Even" } else { "Odd" }, ""))
+                .unwrap();
         }
         assert_eq!(everything.join().unwrap(), (11..=200).collect::<Vec<_>>());
         while log.head() < 200 {}
         std::thread::sleep(std::time::Duration::from_millis(20));
         stop.stop();
-        assert_eq!(odds.join().unwrap(), (1..=100).map(|number| number * 2).collect::<Vec<_>>());
+        assert_eq!(
+            odds.join().unwrap(),
+            (1..=100).map(|number| number * 2).collect::<Vec<_>>()
+        );
     });
 }
 
@@ -244,6 +398,9 @@ fn a_closed_log_refuses_appends_and_ends_its_subscriptions() {
     log.close().unwrap();
     log.close().unwrap();
     assert!(waiting.join().unwrap());
-    assert!(matches!(log.append(event("a", "Was", "")), Err(Error::Closed)));
+    assert!(matches!(
+        log.append(event("a", "Was", "")),
+        Err(Error::Closed)
+    ));
     assert_eq!(log.read(.., &Query::all(), Direction::Forward).count(), 1);
 }

@@ -1,6 +1,9 @@
 //! The promises of Annals, one module a subject.
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the message")]
-#![allow(clippy::disallowed_methods, reason = "a test plays the part of the world around the log")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a test plays the part of the world around the log"
+)]
 
 mod append;
 mod reopen;

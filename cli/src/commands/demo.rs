@@ -33,6 +33,7 @@ use crate::args::{DemoArgs, SegmentArgs};
 use crate::commands::{Outcome, log_options};
 use crate::error::{self, CliError};
 use crate::event_line::write_event;
+use crate::figures::{counted, per_second};
 use crate::output::write_json_line;
 use crate::progress;
 use crate::stopwatch::Stopwatch;
@@ -225,14 +226,14 @@ fn import(
     let sync = sync.elapsed();
     if import.events.odd_path_changes > 0 {
         eprintln!(
-            "annals: {} changes have a path that is no UTF-8; it is shown with replacement characters",
-            import.events.odd_path_changes
+            "annals: {} of paths that are no UTF-8; replacement characters stand in them",
+            counted(import.events.odd_path_changes, "change")
         );
     }
     let append = AppendReport {
         durability: "buffered, one sync at the end",
         appends: import.appends,
-        events_per_second: AppendReport::rate(log.head(), import.in_log + sync),
+        events_per_second: per_second(log.head(), import.in_log + sync),
         in_log: import.in_log + sync,
         sync,
         whole: whole.elapsed(),
@@ -319,7 +320,7 @@ fn replay(view: &View) -> Result<ReplayReport, CliError> {
         events += 1;
     }
     let took = stopwatch.elapsed();
-    let events_per_second = crate::figures::per_second(events, took);
+    let events_per_second = per_second(events, took);
     Ok(ReplayReport {
         events,
         payload_bytes,

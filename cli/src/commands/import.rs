@@ -25,7 +25,7 @@ use self::line_reader::{LineRead, LineReader};
 use crate::args::ImportArgs;
 use crate::commands::{Outcome, log_options};
 use crate::error::{CliError, Stored};
-use crate::figures::{grouped, per_second, span};
+use crate::figures::{counted, grouped, per_second, span};
 use crate::output::write_json_line;
 use crate::progress;
 use crate::stopwatch::Stopwatch;
@@ -73,9 +73,9 @@ pub(crate) fn run(args: &ImportArgs, out: &mut impl Write) -> Result<Outcome, Cl
         write_json_line(out, &summary)?;
     } else {
         eprintln!(
-            "annals: {} events in {} commits stored, up to position {} ({}, {} events/s)",
-            grouped(summary.events),
-            grouped(summary.commits),
+            "annals: {} in {} stored, up to position {} ({}, {} events/s)",
+            counted(summary.events, "event"),
+            counted(summary.commits, "commit"),
             summary.last_position,
             span(stopwatch.elapsed()),
             grouped(summary.events_per_second)

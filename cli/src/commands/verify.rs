@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::args::VerifyArgs;
 use crate::commands::Outcome;
 use crate::error::CliError;
-use crate::figures::{grouped, size};
+use crate::figures::{counted, size};
 use crate::log_report::{DamageJson, RecoveryInWords, RecoveryJson, is_damaged, write_damage};
 use crate::output::write_json_line;
 use crate::progress;
@@ -79,14 +79,14 @@ fn write_words(
     }
     writeln!(
         out,
-        "{}: {} events in {} segments, {} read; recovery: {}",
+        "{}: {} in {}, {} read; recovery: {}",
         if damages.is_empty() {
             "sound".to_owned()
         } else {
-            format!("{} damages", grouped(damages.len() as u64))
+            counted(damages.len() as u64, "damage")
         },
-        grouped(report.events),
-        grouped(report.segments),
+        counted(report.events, "event"),
+        counted(report.segments, "segment"),
         size(report.bytes),
         RecoveryInWords(recovery)
     )?;

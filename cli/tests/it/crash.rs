@@ -62,10 +62,12 @@ fn check_killed_import(acks_wanted: usize, options: &[&str], shown_before_recove
             "{shown} events shown, {acknowledged} acknowledged"
         );
     }
-    let stat = run(["stat", log.to_str().unwrap(), "--json"])
-        .code(0)
-        .json();
-    assert_eq!(stat["recovery"]["outcome"], "needs_recovery", "{stat}");
+    if shown > 0 {
+        let stat = run(["stat", log.to_str().unwrap(), "--json"])
+            .code(0)
+            .json();
+        assert_eq!(stat["recovery"]["outcome"], "needs_recovery", "{stat}");
+    }
 
     // Opened by the next writer, even one that has nothing to write.
     import(&log, &[], "").code(0);

@@ -115,7 +115,7 @@ fn a_bad_line_stops_with_its_number_and_keeps_what_came_before() {
         run(["import", log_arg, file_arg, "--batch", batch])
             .code(2)
             .error(&format!("{file_arg}:6: missing field `payload`"))
-            .error("the 3 events before it are stored, up to position 3");
+            .error("3 events stored before it, up to position 3");
         assert_eq!(cat(&log, &[]).code(0).stdout.lines().count(), 3);
     }
 }

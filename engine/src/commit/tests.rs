@@ -18,7 +18,10 @@ fn submission() -> Arc<Submission> {
 fn acknowledge(group: &[Arc<Submission>], committed: &AtomicUsize) {
     for submission in group {
         let position = committed.fetch_add(1, Ordering::Relaxed) as u64 + 1;
-        submission.complete(Ok(Appended { first: position, last: position }));
+        submission.complete(Ok(Appended {
+            first: position,
+            last: position,
+        }));
     }
 }
 
@@ -26,7 +29,11 @@ fn acknowledge(group: &[Arc<Submission>], committed: &AtomicUsize) {
 fn every_submission_gets_its_own_outcome_and_groups_form() {
     const THREADS: usize = 16;
     const EACH: usize = 200;
-    let (queue, committed, groups) = (CommitQueue::default(), AtomicUsize::new(0), AtomicUsize::new(0));
+    let (queue, committed, groups) = (
+        CommitQueue::default(),
+        AtomicUsize::new(0),
+        AtomicUsize::new(0),
+    );
     let start = Barrier::new(THREADS);
     let mut seen: Vec<u64> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..THREADS)
@@ -45,11 +52,17 @@ fn every_submission_gets_its_own_outcome_and_groups_form() {
                 })
             })
             .collect();
-        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+        threads
+            .into_iter()
+            .flat_map(|thread| thread.join().unwrap())
+            .collect()
     });
     seen.sort_unstable();
     assert_eq!(seen, (1..=(THREADS * EACH) as u64).collect::<Vec<_>>());
-    assert!(groups.into_inner() < THREADS * EACH / 2, "submissions that wait share a group");
+    assert!(
+        groups.into_inner() < THREADS * EACH / 2,
+        "submissions that wait share a group"
+    );
 }
 
 #[test]
@@ -66,7 +79,9 @@ fn a_leader_that_panics_leaves_nobody_waiting() {
             })
         });
         leading.wait();
-        let follower = queue.commit(submission(), |group| acknowledge(group, &AtomicUsize::new(0)));
+        let follower = queue.commit(submission(), |group| {
+            acknowledge(group, &AtomicUsize::new(0))
+        });
         assert!(follower.is_ok(), "the lead passed on");
         assert!(leader.join().is_err());
     });
@@ -81,5 +96,8 @@ fn what_a_panicking_leader_left_open_is_indeterminate() {
         let _ = queue.commit(mine, |_| panic!("on purpose"));
     }));
     assert!(panicked.is_err());
-    assert!(matches!(held.take_outcome(), Err(Error::Indeterminate { .. })));
+    assert!(matches!(
+        held.take_outcome(),
+        Err(Error::Indeterminate { .. })
+    ));
 }

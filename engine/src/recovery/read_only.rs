@@ -11,7 +11,10 @@ use annals_segments::format::frame::FrameKind;
 use annals_segments::format::segment_header::{SEGMENT_HEADER_LEN, SegmentHeader};
 use annals_segments::{OpenMode, SegmentFile};
 
-use super::{OUT_OF_ORDER, MISSING_SEGMENT, Opening, check_place, missing, open_whole, read_tracking, scan_segment};
+use super::{
+    MISSING_SEGMENT, OUT_OF_ORDER, Opening, check_place, missing, open_whole, read_tracking,
+    scan_segment,
+};
 use crate::directory::{Directory, corrupt};
 use crate::error::Error;
 use crate::housekeeping;
@@ -23,7 +26,10 @@ use crate::segment_set::SegmentSet;
 
 /// Opens a log for reading.
 pub(crate) fn open_read_only(dir: &Path, options: LogOptions) -> Result<Arc<Inner>, Error> {
-    let directory = Directory { disk: options.disk.clone(), path: dir.to_owned() };
+    let directory = Directory {
+        disk: options.disk.clone(),
+        path: dir.to_owned(),
+    };
     check_place(&directory, false)?;
     let in_use = is_in_use(&directory);
     // The watermark before the listing: everything it covers is then in a file that is listed.
@@ -33,14 +39,20 @@ pub(crate) fn open_read_only(dir: &Path, options: LogOptions) -> Result<Arc<Inne
     let mut opening = Opening::new(directory, options, listing, manifest)?;
     let watermark = watermark.filter(|watermark| watermark.log_id == opening.log.id);
     // `Opening` may have read a later one, beyond what was listed.
-    opening.durable = watermark.map_or(0, |watermark| watermark.position).max(opening.manifest.durable_position);
+    opening.durable = watermark
+        .map_or(0, |watermark| watermark.position)
+        .max(opening.manifest.durable_position);
 
     let mut set = SegmentSet::default();
     for entry in &opening.manifest.segments {
         if let Some(error) = missing(&opening.directory, &opening.listing, entry) {
             opening.report.damages.push(damage_of(&error));
         }
-        set.segments.push(Arc::new(Segment::sealed(&opening.directory, &opening.log, *entry)));
+        set.segments.push(Arc::new(Segment::sealed(
+            &opening.directory,
+            &opening.log,
+            *entry,
+        )));
     }
     let bound = watermark.filter(|_| in_use != Some(false));
     let mut tail = Vec::new();
@@ -60,13 +72,22 @@ pub(crate) fn open_read_only(dir: &Path, options: LogOptions) -> Result<Arc<Inne
     for segment in &tail {
         opening.durable = opening.durable.max(segment.durable);
     }
-    let last = tail.last().map_or(opening.next_position(), |segment| segment.next_position);
+    let last = tail
+        .last()
+        .map_or(opening.next_position(), |segment| segment.next_position);
     // What is proven and not there is damage, told when it is read: never a log that is silently shorter.
-    let head = if is_closed { opening.durable.max(last - 1) } else { opening.durable };
+    let head = if is_closed {
+        opening.durable.max(last - 1)
+    } else {
+        opening.durable
+    };
     let mut next = opening.next_position();
     let has_start = opening.has_manifest || !opening.manifest.segments.is_empty();
     for (place, readable) in tail.iter().enumerate() {
-        let void_from = tail.get(place + 1).map_or(u64::MAX, |later| later.base_position).min(head + 1);
+        let void_from = tail
+            .get(place + 1)
+            .map_or(u64::MAX, |later| later.base_position)
+            .min(head + 1);
         if place == 0 && !has_start {
             next = readable.base_position;
         }
@@ -74,7 +95,12 @@ pub(crate) fn open_read_only(dir: &Path, options: LogOptions) -> Result<Arc<Inne
         set.segments.push(Arc::new(segment));
     }
     if next <= head {
-        let path = set.segments.last().map_or(opening.directory.path.clone(), |segment| segment.path.clone());
+        let path = set
+            .segments
+            .last()
+            .map_or(opening.directory.path.clone(), |segment| {
+                segment.path.clone()
+            });
         let lost = corrupt(&path, 0, next, head, MISSING_SEGMENT);
         opening.report.damages.push(damage_of(&lost));
     }
@@ -127,7 +153,9 @@ impl Readable {
             Some(end) => SegmentFile::open(&*opening.directory.disk, &path, OpenMode::Read, end)
                 .map_err(Error::io(&path, "open the segment"))?,
         };
-        let Some(scanned) = scan_segment(opening.log.id, &path, number, file.bytes())? else { return Ok(None) };
+        let Some(scanned) = scan_segment(opening.log.id, &path, number, file.bytes())? else {
+            return Ok(None);
+        };
         let mut readable = Self {
             header: scanned.header,
             base_position: 0,
@@ -136,51 +164,92 @@ impl Readable {
             end: 0,
             is_closed: false,
         };
-        for_each_whole_frame(file.bytes(), SEGMENT_HEADER_LEN, scanned.header.salt, |offset, frame| {
-            if readable.base_position == 0 {
-                readable.base_position = frame.header.base_position;
-            }
-            readable.next_position = readable.next_position.max(frame.header.next_position());
-            readable.end = offset + frame.as_bytes().len();
-            readable.is_closed = frame.header.kind == Some(FrameKind::Close);
-        });
+        for_each_whole_frame(
+            file.bytes(),
+            SEGMENT_HEADER_LEN,
+            scanned.header.salt,
+            |offset, frame| {
+                if readable.base_position == 0 {
+                    readable.base_position = frame.header.base_position;
+                }
+                readable.next_position = readable.next_position.max(frame.header.next_position());
+                readable.end = offset + frame.as_bytes().len();
+                readable.is_closed = frame.header.kind == Some(FrameKind::Close);
+            },
+        );
         Ok((readable.base_position > 0).then_some(readable))
     }
 
     /// The segment with the events below position `void_from`. Damaged events keep their place; they
     /// are reported. `next`: position behind the segment before, moved behind this one.
-    fn load(&self, opening: &mut Opening, next: &mut u64, void_from: u64) -> Result<Segment, Error> {
+    fn load(
+        &self,
+        opening: &mut Opening,
+        next: &mut u64,
+        void_from: u64,
+    ) -> Result<Segment, Error> {
         let path = opening.directory.segment(self.header.number);
-        let file = SegmentFile::open(&*opening.directory.disk, &path, OpenMode::Read, self.end as u64)
-            .map_err(Error::io(&path, "open the segment"))?;
+        let file = SegmentFile::open(
+            &*opening.directory.disk,
+            &path,
+            OpenMode::Read,
+            self.end as u64,
+        )
+        .map_err(Error::io(&path, "open the segment"))?;
         // What is missing before the first whole frame belongs here: the segment before ended in order.
         let base_position = (*next).min(self.base_position);
-        let segment = Segment::tail(&opening.directory, &opening.log, &self.header, base_position, file);
-        let Opening { report, tracking, log, last_time_us, .. } = opening;
+        let segment = Segment::tail(
+            &opening.directory,
+            &opening.log,
+            &self.header,
+            base_position,
+            file,
+        );
+        let Opening {
+            report,
+            tracking,
+            log,
+            last_time_us,
+            ..
+        } = opening;
         let mut expected = *next;
         let mut expected_offset = SEGMENT_HEADER_LEN;
         segment.with_tail(|tail| {
             let Ok(bytes) = segment.bytes() else { return };
-            for_each_whole_frame(bytes, SEGMENT_HEADER_LEN, segment.salt(), |offset, frame| {
-                let base = frame.header.base_position;
-                let is_void = frame.header.next_position() > void_from || base < expected;
-                if is_void {
-                    return;
-                }
-                if base > expected {
-                    let source = annals_segments::format::frame::Frame::parse(&bytes[expected_offset..], segment.salt())
+            for_each_whole_frame(
+                bytes,
+                SEGMENT_HEADER_LEN,
+                segment.salt(),
+                |offset, frame| {
+                    let base = frame.header.base_position;
+                    let is_void = frame.header.next_position() > void_from || base < expected;
+                    if is_void {
+                        return;
+                    }
+                    if base > expected {
+                        let source = annals_segments::format::frame::Frame::parse(
+                            &bytes[expected_offset..],
+                            segment.salt(),
+                        )
                         .and_then(|frame| frame.verify())
                         .err()
                         .unwrap_or(OUT_OF_ORDER);
-                    report.damages.push(damage_of(&corrupt(&path, expected_offset, expected, base - 1, source)));
-                    pad_index(tail, base - base_position);
-                }
-                index_frame(tail, segment.topics(), log, offset, &frame);
-                read_tracking(tracking, &frame);
-                *last_time_us = (*last_time_us).max(frame.header.time_us);
-                expected = frame.header.next_position();
-                expected_offset = offset + frame.as_bytes().len();
-            });
+                        report.damages.push(damage_of(&corrupt(
+                            &path,
+                            expected_offset,
+                            expected,
+                            base - 1,
+                            source,
+                        )));
+                        pad_index(tail, base - base_position);
+                    }
+                    index_frame(tail, segment.topics(), log, offset, &frame);
+                    read_tracking(tracking, &frame);
+                    *last_time_us = (*last_time_us).max(frame.header.time_us);
+                    expected = frame.header.next_position();
+                    expected_offset = offset + frame.as_bytes().len();
+                },
+            );
         });
         *next = expected.max(*next);
         Ok(segment)
@@ -190,15 +259,35 @@ impl Readable {
 /// Whether a process has the log open for writing; `None` when that cannot be told. Asking takes the
 /// lock for an instant.
 fn is_in_use(directory: &Directory) -> Option<bool> {
-    directory.disk.try_lock(&directory.lock()).ok().map(|lock| lock.is_none())
+    directory
+        .disk
+        .try_lock(&directory.lock())
+        .ok()
+        .map(|lock| lock.is_none())
 }
 
 /// The damage that an error reports.
 fn damage_of(error: &Error) -> Damage {
     match error {
-        Error::Corrupt { path, offset, first, last, source } => {
-            Damage { path: path.clone(), offset: *offset, first: *first, last: *last, what: source.to_string() }
-        }
-        other => Damage { path: Default::default(), offset: 0, first: 1, last: 0, what: other.to_string() },
+        Error::Corrupt {
+            path,
+            offset,
+            first,
+            last,
+            source,
+        } => Damage {
+            path: path.clone(),
+            offset: *offset,
+            first: *first,
+            last: *last,
+            what: source.to_string(),
+        },
+        other => Damage {
+            path: Default::default(),
+            offset: 0,
+            first: 1,
+            last: 0,
+            what: other.to_string(),
+        },
     }
 }

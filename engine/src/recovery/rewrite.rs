@@ -5,7 +5,9 @@ use std::sync::Arc;
 use annals_segments::OpenMode;
 use annals_segments::SegmentFile;
 use annals_segments::format::FORMAT_VERSION;
-use annals_segments::format::frame::{Frame, FrameFields, FrameKind, FrameWriter, Preamble, PreambleEntry};
+use annals_segments::format::frame::{
+    Frame, FrameFields, FrameKind, FrameWriter, Preamble, PreambleEntry,
+};
 use annals_segments::format::record::{RecordPlace, body_crc, place_record};
 use annals_segments::format::segment_header::{FLAG_RECOVERED, SEGMENT_HEADER_LEN};
 use annals_segments::scan_frames;
@@ -29,38 +31,80 @@ impl Opening {
     pub(super) fn continue_in(&mut self, scanned: &Scanned) -> Result<Writer, Error> {
         let number = scanned.header.number;
         let path = self.directory.segment(number);
-        let file = SegmentFile::open(&*self.directory.disk, &path, OpenMode::ReadWrite, scanned.end as u64);
+        let file = SegmentFile::open(
+            &*self.directory.disk,
+            &path,
+            OpenMode::ReadWrite,
+            scanned.end as u64,
+        );
         let file = file.map_err(Error::io(path, "open the segment"))?;
-        let base_position = scanned.base_position().expect("a closed segment has a frame");
-        let segment = Segment::tail(&self.directory, &self.log, &scanned.header, base_position, file);
+        let base_position = scanned
+            .base_position()
+            .expect("a closed segment has a frame");
+        let segment = Segment::tail(
+            &self.directory,
+            &self.log,
+            &scanned.header,
+            base_position,
+            file,
+        );
         self.load(&segment)?;
-        let next_position = scanned.next_position().expect("a closed segment has a frame");
+        let next_position = scanned
+            .next_position()
+            .expect("a closed segment has a frame");
         let mut writer = self.writer(segment, next_position)?;
         writer.since_dictionary = scanned.end;
-        writer.first_time_us = scanned.sealed_entry().map_or(0, |entry| entry.first_time_us);
+        writer.first_time_us = scanned
+            .sealed_entry()
+            .map_or(0, |entry| entry.first_time_us);
         Ok(writer)
     }
 
     /// Starts the next segment, with copies of the frames that are not proven in the one before.
-    pub(super) fn start_fresh(&mut self, spare: Option<PreparedSegment>, copies: &[UnprovenFrame]) -> Result<Writer, Error> {
-        let number = self.manifest.segments.last().map_or(1, |last| last.number + 1);
+    pub(super) fn start_fresh(
+        &mut self,
+        spare: Option<PreparedSegment>,
+        copies: &[UnprovenFrame],
+    ) -> Result<Writer, Error> {
+        let number = self
+            .manifest
+            .segments
+            .last()
+            .map_or(1, |last| last.number + 1);
         let prepared = match spare.filter(|spare| spare.header.number == number) {
             Some(spare) => spare,
             None => {
                 let flags = if copies.is_empty() { 0 } else { FLAG_RECOVERED };
                 let mut options = self.options.clone();
                 // What was written once fits again, whatever the option says today.
-                let needed: usize = copies.iter().map(|copy| copy.bytes.len() + DICTIONARY_ROOM).sum();
-                options.segment_len = options.segment_len.max((2 * (SEGMENT_HEADER_LEN + needed)) as u64);
+                let needed: usize = copies
+                    .iter()
+                    .map(|copy| copy.bytes.len() + DICTIONARY_ROOM)
+                    .sum();
+                options.segment_len = options
+                    .segment_len
+                    .max((2 * (SEGMENT_HEADER_LEN + needed)) as u64);
                 PreparedSegment::create(&self.directory, &self.log, &options, number, flags)?
             }
         };
         let base_position = self.next_position();
-        let segment = Segment::tail(&self.directory, &self.log, &prepared.header, base_position, prepared.file);
+        let segment = Segment::tail(
+            &self.directory,
+            &self.log,
+            &prepared.header,
+            base_position,
+            prepared.file,
+        );
         let mut bytes = Vec::new();
-        let mut state = Rewrite { next_position: base_position, durable: base_position - 1, time_us: self.last_time_us };
+        let mut state = Rewrite {
+            next_position: base_position,
+            durable: base_position - 1,
+            time_us: self.last_time_us,
+        };
         let mut first = Preamble::default();
-        self.tracking.iter().for_each(|(name, position)| first.advance_tracking(name, *position));
+        self.tracking
+            .iter()
+            .for_each(|(name, position)| first.advance_tracking(name, *position));
         if !first.is_empty() {
             let frame = FrameWriter::new(FrameKind::Dictionary, &first, &mut bytes);
             frame.finish(&mut bytes, state.fields(0), segment.salt());
@@ -71,14 +115,22 @@ impl Opening {
         let file = segment.file()?;
         let write = || {
             file.write(&bytes, SEGMENT_HEADER_LEN)?;
-            if bytes.is_empty() { Ok(()) } else { file.sync() }
+            if bytes.is_empty() {
+                Ok(())
+            } else {
+                file.sync()
+            }
         };
         write().map_err(Error::io(&segment.path, "write the recovered events"))?;
         let end = SEGMENT_HEADER_LEN + bytes.len();
         file.publish(end);
         self.load(&segment)?;
         self.last_time_us = state.time_us;
-        let first_time_us = if state.next_position > base_position { state.time_us } else { 0 };
+        let first_time_us = if state.next_position > base_position {
+            state.time_us
+        } else {
+            0
+        };
         let mut writer = self.writer(segment, state.next_position)?;
         writer.first_time_us = first_time_us;
         Ok(writer)
@@ -88,11 +140,17 @@ impl Opening {
     fn load(&mut self, segment: &Segment) -> Result<(), Error> {
         let bytes = segment.bytes()?;
         segment.with_tail(|tail| {
-            scan_frames(bytes, SEGMENT_HEADER_LEN, segment.salt(), None, |offset, frame| {
-                index_frame(tail, segment.topics(), &self.log, offset, &frame);
-                read_tracking(&mut self.tracking, &frame);
-                self.last_time_us = self.last_time_us.max(frame.header.time_us);
-            });
+            scan_frames(
+                bytes,
+                SEGMENT_HEADER_LEN,
+                segment.salt(),
+                None,
+                |offset, frame| {
+                    index_frame(tail, segment.topics(), &self.log, offset, &frame);
+                    read_tracking(&mut self.tracking, &frame);
+                    self.last_time_us = self.last_time_us.max(frame.header.time_us);
+                },
+            );
         });
         Ok(())
     }
@@ -100,9 +158,18 @@ impl Opening {
     /// A writer at the end of what is published in `segment`.
     fn writer(&self, segment: Segment, next_position: u64) -> Result<Writer, Error> {
         let watermark = self.directory.open_watermark()?;
-        let generation = self.directory.read_watermark()?.map_or(0, |watermark| watermark.generation);
+        let generation = self
+            .directory
+            .read_watermark()?
+            .map_or(0, |watermark| watermark.generation);
         let end = segment.bytes()?.len();
-        let mut writer = Writer::new(Arc::new(segment), next_position, self.last_time_us, watermark, generation);
+        let mut writer = Writer::new(
+            Arc::new(segment),
+            next_position,
+            self.last_time_us,
+            watermark,
+            generation,
+        );
         writer.end = end;
         let mut number = 0;
         while let Some(name) = writer.segment.topics().name(number).map(Box::<str>::from) {
@@ -132,9 +199,17 @@ impl Rewrite {
 
     /// Encodes a frame for another segment: same events, same positions and times, other topic numbers
     /// and salt.
-    fn rewrite(&mut self, copy: &UnprovenFrame, segment: &Segment, out: &mut Vec<u8>) -> Result<(), Error> {
+    fn rewrite(
+        &mut self,
+        copy: &UnprovenFrame,
+        segment: &Segment,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Error> {
         let frame = Frame::parse(&copy.bytes, copy.salt).expect("the scan has verified it");
-        assert_eq!(frame.header.base_position, self.next_position, "frames are rewritten in order");
+        assert_eq!(
+            frame.header.base_position, self.next_position,
+            "frames are rewritten in order"
+        );
         self.time_us = frame.header.time_us;
         let mut preamble = Preamble::default();
         for entry in frame.preamble().into_iter().flatten().flatten() {
@@ -146,7 +221,8 @@ impl Rewrite {
         for (offset, record) in frame.records() {
             let record = record.expect("the scan has verified it");
             let name = copy.topics.get(record.place().topic as usize);
-            let name = name.ok_or_else(|| segment.corrupt(offset, self.next_position, UNKNOWN_TOPIC))?;
+            let name =
+                name.ok_or_else(|| segment.corrupt(offset, self.next_position, UNKNOWN_TOPIC))?;
             numbers.push(number_of(segment, name, &mut preamble));
         }
         let writer = FrameWriter::new(FrameKind::Batch, &preamble, out);
@@ -155,11 +231,25 @@ impl Rewrite {
             let record = record.expect("the scan has verified it");
             let at = out.len();
             out.extend_from_slice(record.as_bytes());
-            out.resize(at + annals_segments::format::align_up(record.as_bytes().len()), 0);
-            let place = RecordPlace { topic, distance: (at - start) as u32, ..record.place() };
+            out.resize(
+                at + annals_segments::format::align_up(record.as_bytes().len()),
+                0,
+            );
+            let place = RecordPlace {
+                topic,
+                distance: (at - start) as u32,
+                ..record.place()
+            };
             let crc = body_crc(&out[at..]);
             let position = self.next_position + u64::from(place.ordinal);
-            place_record(&mut out[at..], place, crc, position, self.time_us, segment.salt());
+            place_record(
+                &mut out[at..],
+                place,
+                crc,
+                position,
+                self.time_us,
+                segment.salt(),
+            );
         }
         writer.finish(out, self.fields(frame.header.event_count), segment.salt());
         self.next_position += u64::from(frame.header.event_count);
@@ -181,12 +271,16 @@ fn number_of(segment: &Segment, name: &str, preamble: &mut Preamble) -> u32 {
     number
 }
 
-const UNKNOWN_TOPIC: annals_segments::format::FormatError = annals_segments::format::FormatError::Field {
-    structure: "record",
-    field: "topic",
-    found: 0,
-    expected: "one that the segment defines",
-};
+const UNKNOWN_TOPIC: annals_segments::format::FormatError =
+    annals_segments::format::FormatError::Field {
+        structure: "record",
+        field: "topic",
+        found: 0,
+        expected: "one that the segment defines",
+    };
 /// Room for the topics that a rewritten frame defines again, beyond what it takes itself.
 const DICTIONARY_ROOM: usize = 2048;
-const _: () = assert!(FORMAT_VERSION == 1, "a rewrite keeps every field of a record of version 1");
+const _: () = assert!(
+    FORMAT_VERSION == 1,
+    "a rewrite keeps every field of a record of version 1"
+);

@@ -7,7 +7,9 @@ use annals_segments::format::frame::{Frame, FrameKind, PreambleEntry};
 use annals_segments::format::manifest::SealedSegment;
 use annals_segments::format::segment_header::{SEGMENT_HEADER_LEN, SegmentHeader};
 use annals_segments::format::{ALIGNMENT, FormatError};
-use annals_segments::{OpenMode, ScanStop, SegmentFile, find_later_frame, last_written_byte, scan_frames};
+use annals_segments::{
+    OpenMode, ScanStop, SegmentFile, find_later_frame, last_written_byte, scan_frames,
+};
 
 use crate::directory::{Directory, Listing, corrupt};
 use crate::error::Error;
@@ -67,7 +69,11 @@ impl Scanned {
 
     pub(super) fn sealed_entry(&self) -> Option<SealedSegment> {
         let base_position = self.base_position()?;
-        let mut times = self.frames.iter().filter(|frame| frame.event_count > 0).map(|frame| frame.time_us);
+        let mut times = self
+            .frames
+            .iter()
+            .filter(|frame| frame.event_count > 0)
+            .map(|frame| frame.time_us);
         let first_time_us = times.next().unwrap_or(0);
         Some(SealedSegment {
             number: self.header.number,
@@ -82,17 +88,26 @@ impl Scanned {
 
     /// Whether the last frame says that the log was closed, and nothing lies behind it.
     pub(super) fn is_closed(&self) -> bool {
-        let closed = self.frames.last().is_some_and(|frame| frame.kind == Some(FrameKind::Close));
+        let closed = self
+            .frames
+            .last()
+            .is_some_and(|frame| frame.kind == Some(FrameKind::Close));
         closed && self.torn == 0 && matches!(self.stop, ScanStop::Unwritten | ScanStop::EndOfBytes)
     }
 
     pub(super) fn is_sealed(&self) -> bool {
-        self.frames.last().is_some_and(|frame| frame.kind == Some(FrameKind::Footer))
+        self.frames
+            .last()
+            .is_some_and(|frame| frame.kind == Some(FrameKind::Footer))
     }
 }
 
 /// Opens a segment with all of its bytes to be read: while nobody writes to it.
-pub(super) fn open_whole(directory: &Directory, number: u64, mode: OpenMode) -> Result<SegmentFile, Error> {
+pub(super) fn open_whole(
+    directory: &Directory,
+    number: u64,
+    mode: OpenMode,
+) -> Result<SegmentFile, Error> {
     let path = directory.segment(number);
     let disk = &*directory.disk;
     let len = disk.open(&path, OpenMode::Read).and_then(|file| file.len());
@@ -101,13 +116,23 @@ pub(super) fn open_whole(directory: &Directory, number: u64, mode: OpenMode) -> 
 }
 
 /// Scans a segment; `None` when it was never finished preparing: no header, and nothing behind it.
-pub(super) fn scan_segment(log_id: [u8; 16], path: &Path, number: u64, bytes: &[u8]) -> Result<Option<Scanned>, Error> {
+pub(super) fn scan_segment(
+    log_id: [u8; 16],
+    path: &Path,
+    number: u64,
+    bytes: &[u8],
+) -> Result<Option<Scanned>, Error> {
     let header = match SegmentHeader::decode(bytes) {
         Ok(header) => header,
         Err(source) if source.is_unsupported() => {
-            return Err(Error::UnsupportedFormat { path: path.to_owned(), source });
+            return Err(Error::UnsupportedFormat {
+                path: path.to_owned(),
+                source,
+            });
         }
-        Err(_) if last_written_byte(bytes, SEGMENT_HEADER_LEN.min(bytes.len())).is_none() => return Ok(None),
+        Err(_) if last_written_byte(bytes, SEGMENT_HEADER_LEN.min(bytes.len())).is_none() => {
+            return Ok(None);
+        }
         Err(source) => return Err(corrupt(path, 0, 1, u64::MAX, source)),
     };
     if header.log_id != log_id {
@@ -130,37 +155,60 @@ pub(super) fn scan_segment(log_id: [u8; 16], path: &Path, number: u64, bytes: &[
     }
     let mut frames = Vec::new();
     let mut durable = 0;
-    let scan = scan_frames(bytes, SEGMENT_HEADER_LEN, header.salt, None, |offset, frame| {
-        durable = durable.max(frame.header.durable_upto);
-        // What closes the log or the segment is written once everything before it is synced.
-        if matches!(frame.header.kind, Some(FrameKind::Close | FrameKind::Footer)) {
-            durable = durable.max(frame.header.base_position - 1);
-        }
-        frames.push(FrameAt {
-            offset,
-            kind: frame.header.kind,
-            base_position: frame.header.base_position,
-            event_count: frame.header.event_count,
-            time_us: frame.header.time_us,
-        });
-    });
+    let scan = scan_frames(
+        bytes,
+        SEGMENT_HEADER_LEN,
+        header.salt,
+        None,
+        |offset, frame| {
+            durable = durable.max(frame.header.durable_upto);
+            // What closes the log or the segment is written once everything before it is synced.
+            if matches!(
+                frame.header.kind,
+                Some(FrameKind::Close | FrameKind::Footer)
+            ) {
+                durable = durable.max(frame.header.base_position - 1);
+            }
+            frames.push(FrameAt {
+                offset,
+                kind: frame.header.kind,
+                base_position: frame.header.base_position,
+                event_count: frame.header.event_count,
+                time_us: frame.header.time_us,
+            });
+        },
+    );
     let mut from = scan.end;
     while let Some(later) = find_later_frame(bytes, from, header.salt) {
         durable = durable.max(later.durable_upto);
         from = later.offset + ALIGNMENT;
     }
     let torn = last_written_byte(bytes, scan.end).map_or(0, |last| last + 1 - scan.end);
-    Ok(Some(Scanned { header, frames, end: scan.end, stop: scan.stop, torn, durable, file_len: bytes.len() as u64 }))
+    Ok(Some(Scanned {
+        header,
+        frames,
+        end: scan.end,
+        stop: scan.stop,
+        torn,
+        durable,
+        file_len: bytes.len() as u64,
+    }))
 }
 
 /// The log id in the first segment whose header can be read.
-pub(super) fn first_readable_log_id(directory: &Directory, listing: &Listing) -> Result<Option<[u8; 16]>, Error> {
+pub(super) fn first_readable_log_id(
+    directory: &Directory,
+    listing: &Listing,
+) -> Result<Option<[u8; 16]>, Error> {
     for (number, _) in &listing.segments {
         let file = open_whole(directory, *number, OpenMode::Read)?;
         match SegmentHeader::decode(file.bytes()) {
             Ok(header) => return Ok(Some(header.log_id)),
             Err(source) if source.is_unsupported() => {
-                return Err(Error::UnsupportedFormat { path: directory.segment(*number), source });
+                return Err(Error::UnsupportedFormat {
+                    path: directory.segment(*number),
+                    source,
+                });
             }
             Err(_) => {}
         }
@@ -169,13 +217,29 @@ pub(super) fn first_readable_log_id(directory: &Directory, listing: &Listing) ->
 }
 
 /// What is missing of a segment that the manifest names.
-pub(super) fn missing(directory: &Directory, listing: &Listing, entry: &SealedSegment) -> Option<Error> {
-    let found = listing.segments.binary_search_by_key(&entry.number, |(number, _)| *number);
+pub(super) fn missing(
+    directory: &Directory,
+    listing: &Listing,
+    entry: &SealedSegment,
+) -> Option<Error> {
+    let found = listing
+        .segments
+        .binary_search_by_key(&entry.number, |(number, _)| *number);
     let len = found.map_or(0, |place| listing.segments[place].1);
     (len < entry.end).then(|| {
-        let source = FormatError::TooShort { structure: "segment", found: len as usize, expected: entry.end as usize };
+        let source = FormatError::TooShort {
+            structure: "segment",
+            found: len as usize,
+            expected: entry.end as usize,
+        };
         let last = entry.next_position().saturating_sub(1);
-        corrupt(&directory.segment(entry.number), len as usize, entry.base_position, last, source)
+        corrupt(
+            &directory.segment(entry.number),
+            len as usize,
+            entry.base_position,
+            last,
+            source,
+        )
     })
 }
 
@@ -196,7 +260,11 @@ pub(super) fn bad_stop(segment: &Scanned) -> FormatError {
     }
 }
 
-pub(super) const MISSING_SEGMENT: FormatError = FormatError::TooShort { structure: "segment", found: 0, expected: 1 };
+pub(super) const MISSING_SEGMENT: FormatError = FormatError::TooShort {
+    structure: "segment",
+    found: 0,
+    expected: 1,
+};
 pub(super) const OUT_OF_ORDER: FormatError = FormatError::Field {
     structure: "segment",
     field: "base position",

@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use crate::commands::demo::file_life::FileLife;
-use crate::figures::{grouped, per_second, printable, ratio, size, span};
+use crate::figures::{counted, grouped, printable, ratio, size, span};
 use crate::table::{Align, Table};
 
 #[derive(Debug, Serialize)]
@@ -131,7 +131,7 @@ impl Report {
         } else {
             "temporary, removed at the end; --into DIR keeps it"
         };
-        writeln!(out, "{} commits of {source}", grouped(self.commits))?;
+        writeln!(out, "{} of {source}", counted(self.commits, "commit"))?;
         writeln!(out, "log in {} ({kept})\n", printable(&self.dir))?;
 
         let mut table = Table::new([Align::Left, Align::Right, Align::Left]);
@@ -151,18 +151,18 @@ impl Report {
             "bytes per event",
             format!("{:.1}", self.bytes_per_event),
             format!(
-                "{} log and {} indexes in {} segments",
+                "{} log and {} indexes in {}",
                 size(self.log_bytes),
                 size(self.index_bytes),
-                grouped(self.segments)
+                counted(self.segments, "segment")
             ),
         );
         row(
             "append",
             format!("{} events/s", grouped(self.append.events_per_second)),
             format!(
-                "{} appends in {}, {}; the whole import with git {}",
-                grouped(self.append.appends),
+                "{} in {}, {}; the whole import with git {}",
+                counted(self.append.appends, "append"),
                 span(self.append.in_log),
                 self.append.durability,
                 span(self.append.whole)
@@ -173,8 +173,8 @@ impl Report {
             "replay",
             format!("{} events/s", grouped(self.replay.events_per_second)),
             format!(
-                "{} events in {}, every checksum verified",
-                grouped(self.replay.events),
+                "{} in {}, every checksum verified",
+                counted(self.replay.events, "event"),
                 span(self.replay.took)
             ),
         );
@@ -210,9 +210,9 @@ impl Report {
         let rows = &self.life_rows;
         writeln!(
             out,
-            "\nLife of {} ({} events)",
+            "\nLife of {} ({})",
             printable(&file.path),
-            grouped(rows.len() as u64)
+            counted(rows.len() as u64, "event")
         )?;
         let left_out = rows.len().saturating_sub(2 * LIFE_END_ROWS);
         let mut table = Table::new(LIFE_ALIGN);
@@ -264,12 +264,6 @@ impl Report {
         row("authors", grouped(state.authors.len() as u64));
         row("mode", state.mode.clone());
         table.write(out)
-    }
-}
-
-impl AppendReport {
-    pub(crate) fn rate(events: u64, in_log: Duration) -> u64 {
-        per_second(events, in_log)
     }
 }
 
