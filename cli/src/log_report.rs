@@ -101,8 +101,8 @@ impl fmt::Display for RecoveryInWords<'_> {
         if !report.rebuilt_indexes.is_empty() {
             write!(
                 formatter,
-                "; {} indexes derived anew",
-                grouped(report.rebuilt_indexes.len() as u64)
+                "; {} derived anew",
+                counted(report.rebuilt_indexes.len() as u64, "index file")
             )?;
         }
         Ok(())

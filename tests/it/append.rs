@@ -1,10 +1,13 @@
 //! What an append promises while the log is open.
 
+use std::time::Duration;
+
 use annals_engine::{
     AggregateId, Batch, Direction, Durability, Error, Expected, Log, NewEvent, Query, QueryItem,
     Version,
 };
-use annals_tests::{event, id};
+use annals_tests::failing_disk::FailingDisk;
+use annals_tests::{event, id, small_log};
 use uuid::Uuid;
 
 fn versions(log: &Log, aggregate: &AggregateId) -> Vec<u64> {
@@ -322,6 +325,36 @@ fn threads_that_append_share_the_syncs_and_nothing_is_lost() {
 }
 
 #[test]
+fn appends_that_wait_together_share_one_sync_and_one_alone_has_its_own() {
+    let disk = FailingDisk::with_slow_sync(Duration::from_millis(2));
+    let log = small_log(disk.clone(), 1)
+        .segment_len(4 << 20)
+        .open("/log")
+        .unwrap();
+    let before = disk.sync_count();
+    for _ in 0..10 {
+        let _ = log.append(event("alone", "Was", "")).unwrap();
+    }
+    assert_eq!(disk.sync_count() - before, 10);
+    let before = disk.sync_count();
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            let log = log.clone();
+            scope.spawn(move || {
+                for _ in 0..20 {
+                    let _ = log
+                        .append(event(&format!("thread-{thread}"), "Was", ""))
+                        .unwrap();
+                }
+            });
+        }
+    });
+    let syncs = disk.sync_count() - before;
+    assert!(syncs <= 80, "160 appends of 8 threads took {syncs} syncs");
+    assert_eq!(log.durable_head(), 170);
+}
+
+#[test]
 fn optimistic_writers_lose_no_update() {
     let log = Log::in_memory().unwrap();
     std::thread::scope(|scope| {
@@ -379,7 +412,7 @@ fn a_subscription_catches_up_then_follows_without_gap_or_duplicate() {
         }
         assert_eq!(everything.join().unwrap(), (11..=200).collect::<Vec<_>>());
         while log.head() < 200 {}
-        std::thread::sleep(std::time::Duration::from_millis(20));
+        std::thread::sleep(Duration::from_millis(20));
         stop.stop();
         assert_eq!(
             odds.join().unwrap(),

@@ -6,4 +6,5 @@
 )]
 
 mod append;
+mod refusals;
 mod reopen;

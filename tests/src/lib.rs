@@ -1,6 +1,8 @@
 //! The harness that the tests share: a clock and a randomness that are functions of a seed, and logs
 //! small enough to roll often.
 
+pub mod failing_disk;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use annals_engine::{AggregateId, LogOptions, NewEvent};

@@ -4,11 +4,13 @@
 //!   one on the aggregate of the author's day.
 //! - Departures come before arrivals, so that two files that swap their names both end up present.
 //! - No name and no mail address gets into an event: an author is a hash under a key that nobody keeps.
-//! - The commits of all branches are there, so what a merge brings has been counted where it was made. Of a merge, only
-//!   what contradicts the files as they are known becomes a change; the rest is [`MERGED`].
+//! - The commits of all branches are there. What a merge brings has been told where it was made, so it is told
+//!   again under a topic of its own, [`MERGED`].
+//! - Only the main line, which is one commit after the other, says how many lines a file has: added up over
+//!   branches that ran side by side, they would be counted where each of two made the same change.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasher;
 
 use annals_engine::{AggregateId, Error, NewEvent};
@@ -24,7 +26,9 @@ use crate::commands::demo::git_history::{Change, Commit, Lines, Status};
 /// Makes events of the commits of a history, in its order.
 #[derive(Debug)]
 pub(crate) struct CommitEvents<S> {
-    /// The files that are there, with their lines. Binary files have none.
+    /// The commits of the main line.
+    main_line: HashSet<String>,
+    /// The files that are there on the main line, with their lines. Binary files have none.
     files: HashMap<Vec<u8>, u64>,
     /// Keyed; hides the authors.
     hashes: S,
@@ -42,8 +46,9 @@ pub(crate) struct SizedEvent {
 
 impl<S: BuildHasher> CommitEvents<S> {
     /// `hashes`: keyed at random, so that nobody can test whether a name they know is in the log.
-    pub(crate) fn new(hashes: S) -> Self {
+    pub(crate) fn new(hashes: S, main_line: HashSet<String>) -> Self {
         Self {
+            main_line,
             files: HashMap::new(),
             hashes,
             odd_path_changes: 0,

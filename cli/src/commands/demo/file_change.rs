@@ -18,7 +18,7 @@ pub(crate) const MOVED_AWAY: &str = "FileMovedAway";
 pub(crate) const TYPE_CHANGED: &str = "FileTypeChanged";
 /// Only its mode changed.
 pub(crate) const MODE_CHANGED: &str = "FileModeChanged";
-/// A merge brought what other commits had done to it.
+/// A merge brought it to the main line; the payload says with which of the topics above.
 pub(crate) const MERGED: &str = "FileMerged";
 /// An author made a commit. On the aggregate of the author's day; not about a file.
 pub(crate) const DAY_OF_WORK: &str = "DayOfWork";
@@ -37,6 +37,12 @@ pub(crate) struct FileChange<'a> {
     /// With a replacement character for every byte that is no UTF-8.
     #[serde(borrow)]
     pub(crate) path: Cow<'a, str>,
+    /// Whether it happened beside the main line, which is what is checked out and its first parents.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(crate) branch: bool,
+    /// Topic of what a merge did on the main line.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub(crate) brought: Option<Cow<'a, str>>,
     /// Where it came from.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub(crate) from: Option<Cow<'a, str>>,
@@ -49,7 +55,7 @@ pub(crate) struct FileChange<'a> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) deleted: Option<u64>,
     pub(crate) binary: bool,
-    /// Lines it had at the path it comes from.
+    /// Lines it had at the path it comes from, on the main line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) lines_before: Option<u64>,
     /// Octal, as git has it: 100644, 100755, 120000 (link), 160000 (submodule).
@@ -74,4 +80,8 @@ pub(crate) struct DayOfWork<'a> {
     pub(crate) deleted: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) authored_at: Option<i64>,
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
 }

@@ -18,6 +18,7 @@
 //! Nothing is kept but the commit being read.
 
 use std::io::{self, BufRead};
+use std::str::Utf8Error;
 
 /// What `git log --format` is to print of a commit.
 pub(crate) const HEADER_FORMAT: &str = "commit%x09%H%x09%P%x09%at%x09%as%x09%aE";
@@ -35,6 +36,8 @@ pub(crate) struct GitHistory<R> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Commit {
     pub(crate) id: String,
+    /// What it was made on; `None` of a root.
+    pub(crate) first_parent: Option<String>,
     /// Whether it has several parents; its changes are then those against the first.
     pub(crate) is_merge: bool,
     /// Seconds since the Unix epoch; `None` when git could not read them.
@@ -264,12 +267,21 @@ fn parse_header(header: &[u8]) -> Result<Commit, HistoryError> {
     };
     Ok(Commit {
         id: str::from_utf8(id).map_err(|_| unexpected())?.to_owned(),
+        first_parent: first_parent(parents).map_err(|_| unexpected())?,
         is_merge: parents.contains(&b' '),
         authored_at: parse_number(seconds),
         day: String::from_utf8_lossy(day).into_owned(),
         author: author.to_vec(),
         changes: Vec::new(),
     })
+}
+
+fn first_parent(parents: &[u8]) -> Result<Option<String>, Utf8Error> {
+    let first = parents
+        .split(|byte| *byte == b' ')
+        .next()
+        .unwrap_or_default();
+    Ok(Some(str::from_utf8(first)?.to_owned()).filter(|id| !id.is_empty()))
 }
 
 fn parse_number<T: std::str::FromStr>(digits: &[u8]) -> Option<T> {
@@ -335,6 +347,7 @@ mod tests {
             commits(text),
             [Commit {
                 id: "c1".into(),
+                first_parent: None,
                 is_merge: false,
                 authored_at: Some(1_700_000_000),
                 day: "2023-11-14".into(),
@@ -362,6 +375,7 @@ mod tests {
             + "1\t2\ta\0"
             + &header("c4", "c3 c2");
         let found = commits(text);
+        assert_eq!(found[3].first_parent.as_deref(), Some("c3"));
         let shape: Vec<(&str, bool, usize)> = found
             .iter()
             .map(|commit| (commit.id.as_str(), commit.is_merge, commit.changes.len()))

@@ -1,5 +1,6 @@
 //! A git repository, asked through the `git` program: is it there, is it whole, what is its history.
 
+use std::collections::HashSet;
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -16,6 +17,8 @@ pub(crate) struct Repository {
     pub(crate) place: String,
     /// Commits reachable from what is checked out.
     pub(crate) commit_count: u64,
+    /// Those of them that are reached by first parents alone.
+    pub(crate) main_line: HashSet<String>,
 }
 
 /// Why a repository is of no use here.
@@ -66,6 +69,8 @@ impl Repository {
         };
         let count = ask(asked, &["rev-list", "--count", "HEAD"])?.map_err(unreadable)?;
         let commit_count = count.parse().map_err(|_| unreadable(count))?;
+        let main_line = ask(asked, &["rev-list", "--first-parent", "HEAD"])?.map_err(unreadable)?;
+        let main_line = main_line.lines().map(str::to_owned).collect();
         Ok(Self {
             asked: asked.map(Path::to_owned),
             place,
