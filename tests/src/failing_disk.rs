@@ -72,7 +72,7 @@ impl Disk for FailingDisk {
         let file = self.memory.open(path, mode)?;
         Ok(Arc::new(FailingFile {
             file,
-            faults: self.faults.clone(),
+            disk: self.clone(),
         }))
     }
 
