@@ -6,5 +6,6 @@
 )]
 
 mod append;
+mod kill;
 mod refusals;
 mod reopen;

@@ -2,6 +2,7 @@
 //!
 //! It knows nothing of crashes and lost writes; it fails calls and passes the rest through.
 
+use std::fmt;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -26,17 +27,44 @@ pub enum Call {
 
 type Faults = Arc<Mutex<Vec<(Call, io::ErrorKind)>>>;
 
+/// Called with the state before each call that changes the disk.
+pub type Watch = Arc<dyn Fn(&MemoryDisk) + Send + Sync>;
+
 /// See the module. Clones are the same disk.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct FailingDisk {
     /// What holds the bytes.
     pub memory: MemoryDisk,
     faults: Faults,
     syncs: Arc<AtomicU64>,
     sync_pause: Option<Duration>,
+    watch: Option<Watch>,
+}
+
+impl fmt::Debug for FailingDisk {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("FailingDisk")
+            .finish_non_exhaustive()
+    }
 }
 
 impl FailingDisk {
+    /// A disk that shows its state before each change: every state a killed process can leave behind.
+    pub fn watched(memory: MemoryDisk, watch: Watch) -> Self {
+        Self {
+            memory,
+            watch: Some(watch),
+            ..Self::default()
+        }
+    }
+
+    fn changing(&self) {
+        if let Some(watch) = &self.watch {
+            watch(&self.memory);
+        }
+    }
+
     /// A disk whose every sync takes at least `pause`, as real ones do.
     pub fn with_slow_sync(pause: Duration) -> Self {
         Self {
@@ -69,6 +97,9 @@ fn check(faults: &Faults, call: Call) -> io::Result<()> {
 
 impl Disk for FailingDisk {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
+        if mode == OpenMode::CreateNew {
+            self.changing();
+        }
         let file = self.memory.open(path, mode)?;
         Ok(Arc::new(FailingFile {
             file,
@@ -77,6 +108,7 @@ impl Disk for FailingDisk {
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
+        self.changing();
         self.memory.create_dir(path)
     }
 
@@ -85,10 +117,12 @@ impl Disk for FailingDisk {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.changing();
         self.memory.rename(from, to)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
+        self.changing();
         self.memory.remove(path)
     }
 
@@ -114,11 +148,13 @@ impl DiskFile for FailingFile {
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        self.disk.changing();
         check(&self.disk.faults, Call::Write)?;
         self.file.write_at(bytes, offset)
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        self.disk.changing();
         self.disk.syncs.fetch_add(1, Ordering::Relaxed);
         if let Some(pause) = self.disk.sync_pause {
             std::thread::sleep(pause);
@@ -128,11 +164,13 @@ impl DiskFile for FailingFile {
     }
 
     fn allocate(&self, len: u64) -> io::Result<()> {
+        self.disk.changing();
         check(&self.disk.faults, Call::Allocate)?;
         self.file.allocate(len)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
+        self.disk.changing();
         self.file.set_len(len)
     }
 
