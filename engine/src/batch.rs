@@ -180,12 +180,10 @@ impl Batch {
         self.events.push(event);
     }
 
-    /// Demands that the aggregate be in this state before the batch. The last demand on an aggregate counts.
+    /// Demands that the aggregate be in this state before the batch. Every demand has to hold.
     #[must_use]
     pub fn expect(mut self, aggregate: impl Into<AggregateId>, expected: Expected) -> Self {
-        let aggregate = aggregate.into();
-        self.expected.retain(|(other, _)| *other != aggregate);
-        self.expected.push((aggregate, expected));
+        self.expected.push((aggregate.into(), expected));
         self
     }
 

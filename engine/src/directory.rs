@@ -79,7 +79,10 @@ impl Directory {
                     }
                 }
                 Err(source) if source.is_unsupported() => {
-                    unsupported = Some(Error::UnsupportedFormat { path, source });
+                    unsupported = Some(Error::UnsupportedFormat {
+                        path,
+                        fault: source,
+                    });
                 }
                 Err(error) => {
                     tracing::warn!(path = %path.display(), %error, "manifest copy not readable")
@@ -223,14 +226,14 @@ pub(crate) fn corrupt(
     match source.is_unsupported() {
         true => Error::UnsupportedFormat {
             path: path.to_owned(),
-            source,
+            fault: source,
         },
         false => Error::Corrupt {
             path: path.to_owned(),
             offset: offset as u64,
             first,
             last,
-            source,
+            fault: source,
         },
     }
 }

@@ -78,7 +78,7 @@ pub enum Error {
     },
 
     /// The directory cannot be written. Nothing was changed.
-    #[error("{dir}: cannot be written: {source}; open it read-only, or give write permission", dir = dir.display())]
+    #[error("{dir}: cannot be written; open it read-only, or give write permission", dir = dir.display())]
     NotWritable {
         /// The log.
         dir: PathBuf,
@@ -98,17 +98,17 @@ pub enum Error {
     },
 
     /// The log was written by a later release.
-    #[error("{path}: {source}", path = path.display())]
+    #[error("{path}: {fault}", path = path.display())]
     UnsupportedFormat {
         /// The file.
         path: PathBuf,
         /// What is unknown.
-        source: FormatError,
+        fault: FormatError,
     },
 
     /// Acknowledged data is damaged. Nothing was changed: restore the file, or read the rest read-only.
     #[error(
-        "{path}: damaged at offset {offset}, positions {first}..={last}: {source}; \
+        "{path}: damaged at offset {offset}, positions {first}..={last}: {fault}; \
          restore this file from a backup (the rest can be read: open the log read-only)",
         path = path.display()
     )]
@@ -122,11 +122,11 @@ pub enum Error {
         /// Last position that may be affected.
         last: u64,
         /// What was found.
-        source: FormatError,
+        fault: FormatError,
     },
 
     /// The disk refused something while nothing was at stake: opening, listing, reading.
-    #[error("{path}: cannot {doing}: {source}", path = path.display())]
+    #[error("{path}: cannot {doing}", path = path.display())]
     Io {
         /// The file or directory.
         path: PathBuf,
@@ -137,7 +137,7 @@ pub enum Error {
     },
 
     /// There is no room for the next segment. Nothing was written: appending works again once there is.
-    #[error("{path}: no room to prepare {needed} bytes: {source}; free some and append again", path = path.display())]
+    #[error("{path}: no room to prepare {needed} bytes; free some and append again", path = path.display())]
     Full {
         /// The file that could not be prepared.
         path: PathBuf,

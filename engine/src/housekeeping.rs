@@ -31,8 +31,10 @@ pub(crate) enum Job {
     Sealed(u64),
     /// Have segment of this number ready.
     PrepareSpare(u64),
-    /// Sync buffered events when the log has been quiet for a while.
+    /// Sync buffered events once they have waited for as long as the options say.
     SyncSoon,
+    /// Sync buffered events: there are many.
+    SyncNow,
     /// End the thread.
     Stop,
 }
@@ -164,23 +166,27 @@ impl Housekeeper {
 }
 
 fn run(inner: &Inner, jobs: &Receiver<Job>) {
-    while let Ok(job) = jobs.recv() {
-        let mut next = Some(job);
-        while let Some(job) = next.take() {
-            if job == Job::Stop {
-                return;
+    let mut sync_is_due = false;
+    loop {
+        // A sync that is due soon waits for a quiet time of the thread, not of the log.
+        let job = match sync_is_due {
+            true => jobs.recv_timeout(inner.options.buffered_sync_after),
+            false => jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        };
+        let job = match job {
+            Ok(Job::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+            Ok(Job::SyncSoon) => {
+                sync_is_due = true;
+                inner.housekeeper.requested.lock().remove(&Job::SyncSoon);
+                continue;
             }
-            if job == Job::SyncSoon {
-                // Other work may come first; then the sync comes a little early, which harms nothing.
-                match jobs.recv_timeout(inner.options.buffered_sync_after) {
-                    Ok(other) => next = Some(other),
-                    Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
-                }
-            }
-            // Off the list first: what is asked for from here on is a new job.
-            inner.housekeeper.requested.lock().remove(&job);
-            do_job(inner, job);
-        }
+            Ok(job) => job,
+            Err(RecvTimeoutError::Timeout) => Job::SyncNow,
+        };
+        sync_is_due &= job != Job::SyncNow;
+        // Off the list first: what is asked for from here on is a new job.
+        inner.housekeeper.requested.lock().remove(&job);
+        do_job(inner, job);
     }
 }
 
@@ -192,8 +198,8 @@ fn do_job(inner: &Inner, job: Job) {
             inner.housekeeper.prepare_spare(inner, number);
             Ok(())
         }
-        Job::SyncSoon => inner.sync().map(drop),
-        Job::Stop => Ok(()),
+        Job::SyncNow => inner.sync_behind(),
+        Job::SyncSoon | Job::Stop => Ok(()),
     };
     if let Err(error) = done {
         tracing::warn!(?job, %error, "housekeeping failed; the next open makes up for it");

@@ -65,7 +65,6 @@ impl Drop for Handle {
 
 /// Where the events of a batch lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use = "it tells the positions of the events; drop it explicitly if they are of no interest"]
 pub struct Appended {
     /// Position of the first event.
     pub first: u64,
@@ -351,6 +350,25 @@ impl Inner {
                 reason: self.poison(&writer.segment.path, error),
             }),
         }
+    }
+
+    /// Makes buffered events durable without holding up the appends: the writer is locked before and
+    /// after the sync, not while it runs. A sync covers what was written before it began.
+    pub(crate) fn sync_behind(&self) -> Result<(), Error> {
+        if self.refusal().is_some() {
+            return Ok(());
+        }
+        let part = self.writer.lock().as_mut().and_then(Writer::unsynced_part);
+        let Some(part) = part else { return Ok(()) };
+        let synced = part.segment.file()?.sync();
+        let mut writer = self.writer.lock();
+        let noted = synced.and_then(|()| match &mut *writer {
+            Some(writer) => writer.synced_part(self, &part),
+            None => Ok(()),
+        });
+        noted.map_err(|error| Error::Poisoned {
+            reason: self.poison(&part.segment.path, error),
+        })
     }
 
     pub(crate) fn close(&self) -> Result<(), Error> {

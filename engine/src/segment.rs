@@ -7,11 +7,11 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use annals_index::{IdHash, Identity, KeyHash, KeyIndex, KeyKind, SealedIndex, TailIndex};
+use annals_segments::format::FormatError;
 use annals_segments::format::frame::{Frame, FrameHeader, PreambleEntry};
 use annals_segments::format::manifest::SealedSegment;
-use annals_segments::format::record::{IdKind, Record};
+use annals_segments::format::record::{IdKind, RECORD_HEADER_LEN, Record};
 use annals_segments::format::segment_header::{SEGMENT_HEADER_LEN, SegmentHeader};
-use annals_segments::format::{FormatError, align_up};
 use annals_segments::{FrozenFile, OpenMode, SegmentFile, find_later_frame, scan_frames};
 use parking_lot::RwLock;
 
@@ -203,7 +203,7 @@ impl Segment {
                 offset: 0,
                 first: entry.base_position,
                 last: entry.next_position().saturating_sub(1),
-                source: FormatError::TooShort {
+                fault: FormatError::TooShort {
                     structure: "segment",
                     found: 0,
                     expected: entry.end as usize,
@@ -313,24 +313,47 @@ impl Segment {
             base_position: self.base_position,
             event_count: 0,
         });
-        for_each_whole_frame(
-            self.bytes()?,
-            SEGMENT_HEADER_LEN,
-            self.salt,
-            |offset, frame| {
-                pad_index(
-                    &mut tail,
-                    frame
-                        .header
-                        .base_position
-                        .saturating_sub(self.base_position),
-                );
-                index_frame(&mut tail, &self.topics, &self.log, offset, &frame);
-            },
-        );
-        pad_index(&mut tail, entry.event_count);
+        let bytes = self.bytes()?;
+        for_each_whole_frame(bytes, SEGMENT_HEADER_LEN, self.salt, |offset, frame| {
+            self.index_frame(&mut tail, offset, &frame, bytes.len());
+        });
+        pad_index(&mut tail, entry.event_count, bytes.len());
         self.topics_gathered.get_or_init(|| ());
         Ok(tail)
+    }
+
+    /// Adds the events of a verified frame at `offset` to an index of this segment, of whose file
+    /// `bytes_len` bytes are looked at. Events that are missing before it keep their place; a frame that
+    /// is not behind those already there belongs elsewhere, and only its topics are taken.
+    pub(crate) fn index_frame(
+        &self,
+        tail: &mut TailIndex,
+        offset: usize,
+        frame: &Frame<'_>,
+        bytes_len: usize,
+    ) {
+        define_topics(&self.topics, frame);
+        let Some(before) = frame.header.base_position.checked_sub(self.base_position) else {
+            return;
+        };
+        pad_index(tail, before, bytes_len);
+        if u64::from(tail.len()) != before {
+            return;
+        }
+        for (in_frame, record) in frame.records() {
+            let Ok(record) = record else { return };
+            let topic = self.topics.name(record.place().topic).unwrap_or_default();
+            let event_id = record.event_id();
+            let keys = self.log.keys(&record, topic);
+            let id = self.log.id_hash(&event_id);
+            tail.push(
+                (offset + in_frame) as u32,
+                frame.header.time_us,
+                event_id,
+                id,
+                keys,
+            );
+        }
     }
 
     fn gather_topics(&self) -> Result<(), Error> {
@@ -435,37 +458,11 @@ pub(crate) fn define_topics(topics: &Topics, frame: &Frame<'_>) {
     }
 }
 
-/// Adds the events of a verified frame at `offset` to the index.
-pub(crate) fn index_frame(
-    tail: &mut TailIndex,
-    topics: &Topics,
-    log: &LogIdentity,
-    offset: usize,
-    frame: &Frame<'_>,
-) {
-    define_topics(topics, frame);
-    for (in_frame, record) in frame.records() {
-        let Ok(record) = record else { return };
-        let topic = topics.name(record.place().topic).unwrap_or_default();
-        let event_id = record.event_id();
-        let keys = log.keys(&record, topic);
-        tail.push(
-            (offset + in_frame) as u32,
-            frame.header.time_us,
-            event_id,
-            log.id_hash(&event_id),
-            keys,
-        );
-    }
-}
-
 /// Keeps the place of events that are lost, up to `len` events in all.
-pub(crate) fn pad_index(tail: &mut TailIndex, len: u64) {
-    while u64::from(tail.len()) < len && u64::from(tail.len()) < EVENTS_MAX {
+fn pad_index(tail: &mut TailIndex, len: u64, bytes_len: usize) {
+    // No more than there can be, whatever damaged bytes say.
+    let events_max = (bytes_len / RECORD_HEADER_LEN) as u64;
+    while u64::from(tail.len()) < len.min(events_max) {
         tail.push(0, 0, [0; 16], IdHash::new(0, &[0; 16]), []);
     }
 }
-
-/// Events that a segment can hold at all: no record is shorter than its header.
-const EVENTS_MAX: u64 = annals_segments::format::SEGMENT_LEN_MAX
-    / align_up(annals_segments::format::record::RECORD_HEADER_LEN) as u64;

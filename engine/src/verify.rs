@@ -14,8 +14,7 @@ use crate::aggregate_id::AggregateId;
 use crate::error::Error;
 use crate::log::Inner;
 use crate::report::{Damage, VerifyReport};
-use crate::segment::{Segment, index_frame};
-use crate::topics::Topics;
+use crate::segment::Segment;
 use crate::view::View;
 
 pub(crate) fn verify(
@@ -94,13 +93,13 @@ impl Check<'_> {
         self.next_position = base;
         let bytes = match segment.bytes() {
             Ok(bytes) => bytes,
-            Err(Error::Corrupt { source, .. }) => {
+            Err(Error::Corrupt { fault, .. }) => {
                 self.damage(
                     &segment.path,
                     0,
                     base,
                     end_position.saturating_sub(1),
-                    source.to_string(),
+                    fault.to_string(),
                 );
                 self.next_position = end_position;
                 return Ok(());
@@ -126,8 +125,7 @@ impl Check<'_> {
             event_count: 0,
         };
         let mut derived = TailIndex::new(identity);
-        let topics = Topics::default();
-        self.frames(segment, bytes, end_position, &mut derived, &topics);
+        self.frames(segment, bytes, end_position, &mut derived);
         if self.next_position < end_position {
             let what = format!(
                 "ends at position {}, expected {}",
@@ -161,22 +159,19 @@ impl Check<'_> {
         bytes: &[u8],
         end_position: u64,
         derived: &mut TailIndex,
-        topics: &Topics,
     ) {
         let mut start = SEGMENT_HEADER_LEN;
         loop {
-            let base = segment.base_position;
             let scan = scan_frames(bytes, start, segment.salt(), None, |offset, frame| {
                 if frame.header.base_position > self.next_position {
                     // The damage before it has been reported already.
-                    crate::segment::pad_index(derived, frame.header.base_position - base);
                     self.next_position = frame.header.base_position;
                 }
                 if frame.header.next_position() > end_position {
                     return;
                 }
                 self.frame(segment, offset, &frame);
-                index_frame(derived, topics, &self.inner.log, offset, &frame);
+                segment.index_frame(derived, offset, &frame, bytes.len());
             });
             let later = find_later_frame(bytes, scan.end + 8, segment.salt());
             let source = match (&scan.stop, later) {

@@ -581,7 +581,7 @@ fn event_at(view: &View, position: u64) -> Result<Event<'_>, Error> {
         offset: 0,
         first: position,
         last: position,
-        source: FormatError::Unwritten,
+        fault: FormatError::Unwritten,
     };
     let place = view.set.place_of(position).ok_or_else(lost)?;
     let segment = &view.set.segments[place];

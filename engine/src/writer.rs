@@ -52,6 +52,10 @@ pub(crate) struct Writer {
     pub(crate) since_dictionary: usize,
     /// Bytes written since the last sync.
     pub(crate) unsynced: usize,
+    /// The newest segment that was asked for ahead.
+    spare_asked: u64,
+    /// Whether a sync of buffered events has been asked for, and at once.
+    sync_asked: Option<Job>,
     pub(crate) watermark: Arc<dyn DiskFile>,
     pub(crate) watermark_generation: u64,
 }
@@ -97,6 +101,8 @@ impl Writer {
             tracking: BTreeMap::new(),
             since_dictionary: 0,
             unsynced: 0,
+            spare_asked: 0,
+            sync_asked: None,
             watermark,
             watermark_generation,
         }
@@ -407,18 +413,55 @@ impl Writer {
         }
         if self.unsynced == 0 {
             inner.set_durable(self.next_position - 1);
-        } else {
-            inner.housekeeper.request(Job::SyncSoon);
         }
         for (submission, outcome) in outcomes {
             submission.complete(outcome);
         }
-        if self.unsynced >= BUFFERED_LEN_MAX
-            && let Err(error) = self.sync_all(inner)
-        {
+        if let Err(error) = self.bound_unsynced(inner) {
             inner.poison(&self.segment.path, error);
         }
         self.ask_for_spare(inner);
+    }
+
+    /// Has buffered events synced behind the appends, and waits for that only when it falls far behind.
+    fn bound_unsynced(&mut self, inner: &Inner) -> io::Result<()> {
+        let has_thread = inner.options.background;
+        let job = match self.unsynced {
+            0 => return Ok(()),
+            1..BUFFERED_LEN_MAX => Job::SyncSoon,
+            BUFFERED_LEN_MAX..BUFFERED_LEN_LIMIT if has_thread => Job::SyncNow,
+            _ => return self.sync_all(inner),
+        };
+        if self.sync_asked != Some(job) {
+            self.sync_asked = Some(job);
+            inner.housekeeper.request(job);
+        }
+        Ok(())
+    }
+
+    /// What a sync that runs beside the appends would make durable; `None` when all is.
+    pub(crate) fn unsynced_part(&mut self) -> Option<Unsynced> {
+        // What is written from here on has to ask again.
+        self.sync_asked = None;
+        (self.unsynced > 0).then(|| Unsynced {
+            segment: self.segment.clone(),
+            end: self.end,
+            position: self.next_position - 1,
+        })
+    }
+
+    /// Notes that a sync beside the appends is done.
+    pub(crate) fn synced_part(&mut self, inner: &Inner, part: &Unsynced) -> io::Result<()> {
+        // A roll, or a sync by a leader, may have been faster.
+        let is_news =
+            self.segment.number == part.segment.number && inner.durable_head() < part.position;
+        if !is_news {
+            return Ok(());
+        }
+        self.unsynced = self.end - part.end;
+        self.write_watermark_at(inner.log.id, part.position, part.end)?;
+        inner.set_durable(part.position);
+        Ok(())
     }
 
     fn write(&mut self, inner: &Inner, bytes: &[u8]) -> io::Result<()> {
@@ -452,13 +495,22 @@ impl Writer {
 
     /// Says in the watermark that everything written is durable, which it is.
     pub(crate) fn write_watermark(&mut self, log_id: [u8; 16]) -> io::Result<()> {
+        self.write_watermark_at(log_id, self.next_position - 1, self.end)
+    }
+
+    fn write_watermark_at(
+        &mut self,
+        log_id: [u8; 16],
+        position: u64,
+        end: usize,
+    ) -> io::Result<()> {
         self.watermark_generation += 1;
         let watermark = Watermark {
             log_id,
             generation: self.watermark_generation,
-            position: self.next_position - 1,
+            position,
             segment: self.segment.number,
-            end: self.end as u64,
+            end: end as u64,
         };
         self.watermark
             .write_all_at(&watermark.encode(), watermark.slot_offset())
@@ -466,6 +518,7 @@ impl Writer {
 
     /// Syncs everything that is written, buffered events included.
     pub(crate) fn sync_all(&mut self, inner: &Inner) -> io::Result<()> {
+        self.sync_asked = None;
         if self.unsynced > 0 {
             self.sync(inner)?;
         }
@@ -606,12 +659,12 @@ impl Writer {
     }
 
     /// Has the next segment prepared while there is half of this one left.
-    fn ask_for_spare(&self, inner: &Inner) {
+    fn ask_for_spare(&mut self, inner: &Inner) {
         let capacity = self.segment.file().map_or(0, |file| file.mapped_len());
-        if self.end >= capacity / 2 {
-            inner
-                .housekeeper
-                .request(Job::PrepareSpare(self.segment.number + 1));
+        let next = self.segment.number + 1;
+        if self.end >= capacity / 2 && self.spare_asked != next {
+            self.spare_asked = next;
+            inner.housekeeper.request(Job::PrepareSpare(next));
         }
     }
 }
@@ -620,5 +673,15 @@ impl Writer {
 const ENTRY_LEN_MAX: usize = 16;
 /// The dictionary is repeated after this many bytes of frames.
 const DICTIONARY_INTERVAL: usize = 4 << 20;
-/// Buffered events are synced after this many bytes at the latest.
+/// Buffered events are synced, behind the appends, after this many bytes.
 const BUFFERED_LEN_MAX: usize = 4 << 20;
+/// A device that does not keep up makes the appends wait at this many bytes.
+const BUFFERED_LEN_LIMIT: usize = 16 << 20;
+
+/// Buffered events that a sync beside the appends is to make durable.
+#[derive(Debug)]
+pub(crate) struct Unsynced {
+    pub(crate) segment: Arc<Segment>,
+    end: usize,
+    position: u64,
+}

@@ -12,6 +12,8 @@ pub const FORMAT_VERSION: u16 = 1;
 /// Every structure inside a segment starts at a multiple of this many bytes.
 pub const ALIGNMENT: usize = 8;
 
+/// The position behind the last event: at most this, so that counting on from it never overflows.
+pub const POSITION_MAX: u64 = 1 << 63;
 /// Bytes of a topic name: 1..=this.
 pub const TOPIC_LEN_MAX: usize = 1024;
 /// Bytes of an aggregate id: 1..=this.
@@ -177,6 +179,13 @@ impl FormatError {
     pub fn is_unsupported(&self) -> bool {
         matches!(self, Self::Version { .. } | Self::Feature { .. })
     }
+}
+
+/// Whether events may lie at these positions: the first is 1 or more, the one behind the last at most
+/// [`POSITION_MAX`].
+fn are_positions(base_position: u64, event_count: u64) -> bool {
+    let end = base_position.checked_add(event_count);
+    base_position > 0 && end.is_some_and(|end| end <= POSITION_MAX)
 }
 
 /// Rounds up to the next multiple of [`ALIGNMENT`].

@@ -21,7 +21,7 @@ use crate::housekeeping;
 use crate::log::{Inner, Opened};
 use crate::options::LogOptions;
 use crate::report::{Damage, RecoveryOutcome};
-use crate::segment::{Segment, for_each_whole_frame, index_frame, pad_index};
+use crate::segment::{Segment, for_each_whole_frame};
 use crate::segment_set::SegmentSet;
 
 /// Opens a log for reading.
@@ -114,7 +114,7 @@ pub(crate) fn open_read_only(dir: &Path, options: LogOptions) -> Result<Arc<Inne
     opening.report.outcome = match in_use {
         _ if !opening.report.damages.is_empty() => RecoveryOutcome::Damaged,
         Some(true) => RecoveryOutcome::InUse,
-        _ if is_closed || head == 0 => RecoveryOutcome::Clean,
+        _ if is_closed || tail.is_empty() => RecoveryOutcome::Clean,
         _ => RecoveryOutcome::NeedsRecovery,
     };
     Ok(Arc::new(Inner::new(Opened {
@@ -208,7 +208,6 @@ impl Readable {
         let Opening {
             report,
             tracking,
-            log,
             last_time_us,
             ..
         } = opening;
@@ -241,9 +240,8 @@ impl Readable {
                             base - 1,
                             source,
                         )));
-                        pad_index(tail, base - base_position);
                     }
-                    index_frame(tail, segment.topics(), log, offset, &frame);
+                    segment.index_frame(tail, offset, &frame, bytes.len());
                     read_tracking(tracking, &frame);
                     *last_time_us = (*last_time_us).max(frame.header.time_us);
                     expected = frame.header.next_position();
@@ -274,13 +272,13 @@ fn damage_of(error: &Error) -> Damage {
             offset,
             first,
             last,
-            source,
+            fault,
         } => Damage {
             path: path.clone(),
             offset: *offset,
             first: *first,
             last: *last,
-            what: source.to_string(),
+            what: fault.to_string(),
         },
         other => Damage {
             path: Default::default(),

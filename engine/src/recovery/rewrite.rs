@@ -15,7 +15,7 @@ use annals_segments::scan_frames;
 use super::{Opening, Scanned, read_tracking};
 use crate::error::Error;
 use crate::housekeeping::PreparedSegment;
-use crate::segment::{Segment, index_frame};
+use crate::segment::Segment;
 use crate::writer::Writer;
 
 /// A whole frame that no witness proves: a copy of its bytes, and the segment it comes from.
@@ -146,7 +146,7 @@ impl Opening {
                 segment.salt(),
                 None,
                 |offset, frame| {
-                    index_frame(tail, segment.topics(), &self.log, offset, &frame);
+                    segment.index_frame(tail, offset, &frame, bytes.len());
                     read_tracking(&mut self.tracking, &frame);
                     self.last_time_us = self.last_time_us.max(frame.header.time_us);
                 },

@@ -127,7 +127,7 @@ pub(super) fn scan_segment(
         Err(source) if source.is_unsupported() => {
             return Err(Error::UnsupportedFormat {
                 path: path.to_owned(),
-                source,
+                fault: source,
             });
         }
         Err(_) if last_written_byte(bytes, SEGMENT_HEADER_LEN.min(bytes.len())).is_none() => {
@@ -207,7 +207,7 @@ pub(super) fn first_readable_log_id(
             Err(source) if source.is_unsupported() => {
                 return Err(Error::UnsupportedFormat {
                     path: directory.segment(*number),
-                    source,
+                    fault: source,
                 });
             }
             Err(_) => {}

@@ -7,7 +7,7 @@
 use super::record::{Record, verify_unparsed, walk_records};
 use super::{
     ALIGNMENT, FRAME_LEN_MAX, FormatError, TOPIC_LEN_MAX, TRACKING_NAME_LEN_MAX, align_up,
-    check_crc, check_len, check_zeros, put, u16_at, u32_at, u64_at,
+    are_positions, check_crc, check_len, check_zeros, put, u16_at, u32_at, u64_at,
 };
 
 const CRC_OFFSET: usize = 0;
@@ -166,16 +166,11 @@ impl FrameHeader {
                 "0 in a frame that is no batch",
             ));
         }
-        if self.base_position == 0
-            || self
-                .base_position
-                .checked_add(u64::from(self.event_count))
-                .is_none()
-        {
+        if !are_positions(self.base_position, u64::from(self.event_count)) {
             return Err(field(
                 "base position",
                 self.base_position,
-                "1 or more, and positions below 2^64",
+                "1 or more, and positions up to 2^63",
             ));
         }
         if self.durable_upto >= self.base_position {
@@ -245,10 +240,7 @@ impl FrameWriter {
             "a batch of nothing"
         );
         assert!(
-            fields
-                .base_position
-                .checked_add(u64::from(fields.event_count))
-                .is_some(),
+            are_positions(fields.base_position, u64::from(fields.event_count)),
             "{} events from position {} on",
             fields.event_count,
             fields.base_position

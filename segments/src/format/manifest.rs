@@ -4,10 +4,11 @@
 //! caught up by reading them. It is authoritative for three things only: the end of a sealed segment,
 //! the first retained position, and the identity of the log.
 
+use super::record::RECORD_HEADER_LEN;
 use super::segment_header::SEGMENT_HEADER_LEN;
 use super::{
-    ALIGNMENT, FORMAT_VERSION, FormatError, SEGMENT_LEN_MAX, array_at, check_crc, check_len,
-    check_magic, check_version, check_zeros, put, u16_at, u32_at, u64_at,
+    ALIGNMENT, FORMAT_VERSION, FormatError, SEGMENT_LEN_MAX, are_positions, array_at, check_crc,
+    check_len, check_magic, check_version, check_zeros, put, u16_at, u32_at, u64_at,
 };
 
 /// First bytes of every manifest.
@@ -89,13 +90,6 @@ impl SealedSegment {
         if self.base_position == 0 {
             return Err(field("base position", 0, "1 or more"));
         }
-        if self.base_position.checked_add(self.event_count).is_none() {
-            return Err(field(
-                "event count",
-                self.event_count,
-                "positions below 2^64",
-            ));
-        }
         if !(SEGMENT_HEADER_LEN as u64..=SEGMENT_LEN_MAX).contains(&self.end)
             || !self.end.is_multiple_of(ALIGNMENT as u64)
         {
@@ -103,6 +97,14 @@ impl SealedSegment {
                 "end",
                 self.end,
                 "a multiple of 8 in 4,096..=2,147,483,648",
+            ));
+        }
+        let fits = self.event_count <= self.end / RECORD_HEADER_LEN as u64;
+        if !fits || !are_positions(self.base_position, self.event_count) {
+            return Err(field(
+                "event count",
+                self.event_count,
+                "no more than fit the segment, and positions up to 2^63",
             ));
         }
         Ok(())

@@ -75,11 +75,11 @@ fn events_outside_a_batch_are_never_written() {
 }
 
 #[test]
-#[should_panic(expected = "2 events from position 18446744073709551614 on")]
+#[should_panic(expected = "2 events from position 9223372036854775807 on")]
 fn a_frame_past_the_last_position_is_never_written() {
     let events = [full_event(), full_event()];
     let fields = FrameFields {
-        base_position: u64::MAX - 1,
+        base_position: crate::format::POSITION_MAX - 1,
         ..sample_fields(2)
     };
     let _ = encode_frame(
