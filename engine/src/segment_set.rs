@@ -52,8 +52,15 @@ impl SegmentSet {
                 .as_ref()
                 .filter(|heads| segment.number <= heads.covers())
             {
-                let head = heads.lookup(key);
-                return Ok(head.and_then(|head| self.place_of_number(head.last_segment, place + 1)));
+                match heads.lookup(key) {
+                    None => return Ok(None),
+                    Some(head) if head.last_segment <= segment.number => {
+                        return Ok(self.place_of_number(head.last_segment, place + 1));
+                    }
+                    // The key's newest segment lies behind us: from here on only looking helps. This
+                    // happens when the index we come from had to be derived anew and has no links.
+                    Some(_) => {}
+                }
             }
             if !segment.with_index(|index| index.postings(key).is_empty())? {
                 return Ok(Some(place));
