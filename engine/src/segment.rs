@@ -7,11 +7,11 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use annals_index::{IdHash, Identity, KeyHash, KeyIndex, KeyKind, SealedIndex, TailIndex};
-use annals_segments::format::FormatError;
-use annals_segments::format::frame::{Frame, FrameHeader, PreambleEntry};
+use annals_segments::format::frame::{Frame, FrameHeader, FrameKind, PreambleEntry};
 use annals_segments::format::manifest::SealedSegment;
 use annals_segments::format::record::{IdKind, RECORD_HEADER_LEN, Record};
 use annals_segments::format::segment_header::{SEGMENT_HEADER_LEN, SegmentHeader};
+use annals_segments::format::{ALIGNMENT, FormatError};
 use annals_segments::{FrozenFile, OpenMode, SegmentFile, find_later_frame, scan_frames};
 use parking_lot::RwLock;
 
@@ -356,13 +356,32 @@ impl Segment {
         }
     }
 
+    /// Learns the topics of a segment that was opened lazily: from the dictionary it was sealed with, or
+    /// from all of its frames when a crash kept it from having one.
     fn gather_topics(&self) -> Result<(), Error> {
         if self.topics_gathered.get().is_some() {
             return Ok(());
         }
-        for_each_whole_frame(self.bytes()?, SEGMENT_HEADER_LEN, self.salt, |_, frame| {
-            define_topics(&self.topics, &frame);
+        let bytes = self.bytes()?;
+        let last = self.with_index(|index| index.offset(index.len().checked_sub(1)?))?;
+        let start = last.and_then(|offset| {
+            let offset = offset as usize;
+            let record = Record::parse(bytes.get(offset..)?).ok()?;
+            let start = offset.checked_sub(record.place().distance as usize)?;
+            (start >= SEGMENT_HEADER_LEN && start.is_multiple_of(ALIGNMENT)).then_some(start)
         });
+        let mut last_kinds = [None; 2];
+        if let Some(start) = start {
+            scan_frames(bytes, start, self.salt, None, |_, frame| {
+                define_topics(&self.topics, &frame);
+                last_kinds = [last_kinds[1], frame.header.kind];
+            });
+        }
+        if last_kinds != [Some(FrameKind::Dictionary), Some(FrameKind::Footer)] {
+            for_each_whole_frame(bytes, SEGMENT_HEADER_LEN, self.salt, |_, frame| {
+                define_topics(&self.topics, &frame);
+            });
+        }
         self.topics_gathered.get_or_init(|| ());
         Ok(())
     }
@@ -388,9 +407,12 @@ impl Segment {
             let start = offset
                 .checked_sub(record.place().distance as usize)
                 .ok_or(LOST)?;
-            let header = FrameHeader::decode(bytes.get(start..).ok_or(LOST)?, self.salt)?;
-            record.verify(position, header.time_us, self.salt)?;
-            Ok((record, header.time_us))
+            let time_us = bytes
+                .get(start..)
+                .and_then(FrameHeader::peek_time_us)
+                .ok_or(LOST)?;
+            record.verify(position, time_us, self.salt)?;
+            Ok((record, time_us))
         };
         let (record, time_us) = read().map_err(|source| self.corrupt(offset, position, source))?;
         let topic = self.topic(record.place().topic, offset, position)?;

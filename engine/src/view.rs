@@ -483,10 +483,23 @@ struct AggregateCursor {
 #[derive(Clone, Debug)]
 struct AggregateInSegment {
     place: usize,
-    /// Ordinals of the key, ascending.
-    ordinals: Vec<u32>,
+    /// The records of the key, ascending.
+    records: Vec<RecordPlace>,
     /// Those not shown yet.
     left: Range<usize>,
+}
+
+/// Where a record lies in its segment.
+#[derive(Clone, Copy, Debug)]
+struct RecordPlace {
+    ordinal: u32,
+    offset: u32,
+}
+
+impl RecordPlace {
+    fn event(self, segment: &Segment) -> Result<Event<'_>, Error> {
+        segment.event_at(self.offset as usize, self.ordinal)
+    }
 }
 
 impl AggregateCursor {
@@ -508,7 +521,7 @@ impl AggregateCursor {
                 self.segment = None;
                 continue;
             };
-            let event = match view.set.segments[current.place].event(current.ordinals[next]) {
+            let event = match current.records[next].event(&view.set.segments[current.place]) {
                 Ok(event) => event,
                 Err(error) => return Some(Err(error)),
             };
@@ -534,39 +547,45 @@ impl AggregateCursor {
     fn enter(&self, view: &View, place: usize) -> Result<AggregateInSegment, Error> {
         let segment = &view.set.segments[place];
         let visible = view.ordinals_in(place, &(0..view.visible.saturating_add(1)));
-        let ordinals: Vec<u32> =
-            segment.with_index(|index| index.postings(self.key).range(visible).iter().collect())?;
-        let mut left = 0..ordinals.len();
+        let places: Vec<RecordPlace> = segment.with_index(|index| {
+            let postings = index.postings(self.key).range(visible);
+            let place = |ordinal| RecordPlace {
+                ordinal,
+                offset: index.offset(ordinal).unwrap_or(0),
+            };
+            postings.iter().map(place).collect()
+        })?;
+        let mut left = 0..places.len();
         // A collision or damage has no version to compare: it is kept, and the walk passes over it.
-        let version = |ordinal: &u32| {
-            let event = segment.event(*ordinal).ok()?;
+        let version = |place: &RecordPlace| {
+            let event = place.event(segment).ok()?;
             event.version().filter(|_| event.is_of(&self.id))
         };
         if self.direction == Direction::Forward && self.versions.start > 0 {
-            left.start = bisect(&ordinals, |ordinal| {
-                version(ordinal).map(|version| version < self.versions.start)
+            left.start = bisect(&places, |place| {
+                version(place).map(|version| version < self.versions.start)
             });
         }
         if self.direction == Direction::Backward && self.versions.end < u64::MAX {
-            left.end = bisect_end(&ordinals, |ordinal| {
-                version(ordinal).map(|version| version < self.versions.end)
+            left.end = bisect_end(&places, |place| {
+                version(place).map(|version| version < self.versions.end)
             });
         }
         Ok(AggregateInSegment {
             place,
-            ordinals,
+            records: places,
             left,
         })
     }
 }
 
 /// Index of the first item that is not before the range, or an earlier one when some item cannot tell.
-fn bisect(items: &[u32], is_before: impl Fn(&u32) -> Option<bool>) -> usize {
+fn bisect(items: &[RecordPlace], is_before: impl Fn(&RecordPlace) -> Option<bool>) -> usize {
     items.partition_point(|item| is_before(item).unwrap_or(false))
 }
 
 /// Index behind the last item that is in the range, or a later one when some item cannot tell.
-fn bisect_end(items: &[u32], is_before: impl Fn(&u32) -> Option<bool>) -> usize {
+fn bisect_end(items: &[RecordPlace], is_before: impl Fn(&RecordPlace) -> Option<bool>) -> usize {
     items.partition_point(|item| is_before(item).unwrap_or(true))
 }
 

@@ -132,6 +132,14 @@ impl FrameHeader {
         Ok(decoded)
     }
 
+    /// The time in the header at the start of `bytes`, unverified.
+    ///
+    /// For readers of one record: its own checksum runs over this time, so that a wrong one does not
+    /// verify. `None` when `bytes` is too short for a header.
+    pub fn peek_time_us(bytes: &[u8]) -> Option<u64> {
+        (bytes.len() >= FRAME_HEADER_LEN).then(|| u64_at(bytes, TIME_OFFSET))
+    }
+
     fn check_fields(&self) -> Result<(), FormatError> {
         let length = self.length as usize;
         if !(FRAME_HEADER_LEN..=FRAME_LEN_MAX).contains(&length)
