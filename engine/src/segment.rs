@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use annals_index::{IdHash, Identity, KeyHash, KeyIndex, KeyKind, SealedIndex, TailIndex};
 use annals_segments::format::frame::{Frame, FrameHeader, FrameKind, PreambleEntry};
 use annals_segments::format::manifest::SealedSegment;
-use annals_segments::format::record::{IdKind, RECORD_HEADER_LEN, Record};
+use annals_segments::format::record::{IdKind, RECORD_HEADER_LEN, Record, peek_distance};
 use annals_segments::format::segment_header::{SEGMENT_HEADER_LEN, SegmentHeader};
 use annals_segments::format::{ALIGNMENT, FormatError};
 use annals_segments::{FrozenFile, OpenMode, SegmentFile, find_later_frame, scan_frames};
@@ -422,6 +422,23 @@ impl Segment {
             topic,
             record,
         })
+    }
+
+    /// Brings the start of a record into the cache.
+    pub(crate) fn touch_record(&self, offset: u32) -> usize {
+        let record = self
+            .bytes()
+            .ok()
+            .and_then(|bytes| bytes.get(offset as usize..));
+        record.and_then(peek_distance).unwrap_or(0)
+    }
+
+    /// Brings the frame header of a record into the cache, which [`Segment::touch_record`] has been
+    /// called for.
+    pub(crate) fn touch_header(&self, offset: u32) -> usize {
+        let start = (offset as usize).wrapping_sub(self.touch_record(offset));
+        let byte = self.bytes().ok().and_then(|bytes| bytes.get(start));
+        byte.map_or(0, |byte| usize::from(*byte))
     }
 
     /// The name of a topic, as a record of this segment numbers it.

@@ -257,7 +257,8 @@ impl Cursor {
                     versions,
                     direction,
                     places,
-                    segment: None,
+                    ahead: Vec::new(),
+                    shown: 0,
                 })
             }
         }
@@ -468,60 +469,53 @@ impl QueryCursor {
     }
 }
 
-/// The events of one aggregate, a segment at a time.
+/// The events of one aggregate, some records ahead at a time.
 #[derive(Clone, Debug)]
 struct AggregateCursor {
     id: AggregateId,
     key: KeyHash,
     versions: Range<u64>,
     direction: Direction,
-    /// Segments not read yet, the next one last.
+    /// Segments not looked at yet, the next one last.
     places: Vec<usize>,
-    segment: Option<AggregateInSegment>,
+    /// Records looked up ahead, in the order in which they are shown.
+    ahead: Vec<RecordPlace>,
+    /// How many of them have been shown.
+    shown: usize,
 }
 
-#[derive(Clone, Debug)]
-struct AggregateInSegment {
-    place: usize,
-    /// The records of the key, ascending.
-    records: Vec<RecordPlace>,
-    /// Those not shown yet.
-    left: Range<usize>,
-}
-
-/// Where a record lies in its segment.
+/// Where a record lies.
 #[derive(Clone, Copy, Debug)]
 struct RecordPlace {
+    /// Index of the segment in the set.
+    place: u32,
     ordinal: u32,
     offset: u32,
 }
 
 impl RecordPlace {
-    fn event(self, segment: &Segment) -> Result<Event<'_>, Error> {
-        segment.event_at(self.offset as usize, self.ordinal)
+    fn segment(self, view: &View) -> &Segment {
+        &view.set.segments[self.place as usize]
+    }
+
+    fn event(self, view: &View) -> Result<Event<'_>, Error> {
+        self.segment(view)
+            .event_at(self.offset as usize, self.ordinal)
     }
 }
 
 impl AggregateCursor {
     fn next<'v>(&mut self, view: &'v View) -> Option<Result<Event<'v>, Error>> {
         loop {
-            let Some(current) = &mut self.segment else {
-                let place = self.places.pop()?;
-                match self.enter(view, place) {
-                    Ok(entered) => self.segment = Some(entered),
+            let Some(next) = self.ahead.get(self.shown) else {
+                match self.look_ahead(view) {
+                    Ok(true) => continue,
+                    Ok(false) => return None,
                     Err(error) => return Some(Err(error)),
                 }
-                continue;
             };
-            let next = match self.direction {
-                Direction::Forward => current.left.next(),
-                Direction::Backward => current.left.next_back(),
-            };
-            let Some(next) = next else {
-                self.segment = None;
-                continue;
-            };
-            let event = match current.records[next].event(&view.set.segments[current.place]) {
+            self.shown += 1;
+            let event = match next.event(view) {
                 Ok(event) => event,
                 Err(error) => return Some(Err(error)),
             };
@@ -538,46 +532,76 @@ impl AggregateCursor {
             };
             if is_past {
                 self.places.clear();
-                self.segment = None;
+                self.ahead.clear();
             }
         }
     }
 
-    /// Takes the ordinals of one segment and skips those before the range by bisection.
-    fn enter(&self, view: &View, place: usize) -> Result<AggregateInSegment, Error> {
+    /// Looks up the records of the next segments, enough to have their cache misses overlap. Answers
+    /// whether there are any.
+    fn look_ahead(&mut self, view: &View) -> Result<bool, Error> {
+        self.ahead.clear();
+        self.shown = 0;
+        while self.ahead.len() < LOOK_AHEAD
+            && let Some(place) = self.places.pop()
+        {
+            self.enter(view, place)?;
+        }
+        for window in self.ahead.chunks(LOOK_AHEAD).take(1) {
+            // Reading an event waits for its record and then for its frame header, some 100 ns each when
+            // they are not in the cache. Asked for together, they arrive together.
+            let touched = window
+                .iter()
+                .map(|record| record.segment(view).touch_record(record.offset));
+            let headers = touched.sum::<usize>();
+            let touched = window
+                .iter()
+                .map(|record| record.segment(view).touch_header(record.offset));
+            std::hint::black_box(headers + touched.sum::<usize>());
+        }
+        Ok(!self.ahead.is_empty())
+    }
+
+    /// Looks up the records of one segment, without those outside the range of versions: by bisection.
+    fn enter(&mut self, view: &View, place: usize) -> Result<(), Error> {
         let segment = &view.set.segments[place];
         let visible = view.ordinals_in(place, &(0..view.visible.saturating_add(1)));
-        let places: Vec<RecordPlace> = segment.with_index(|index| {
+        let before = self.ahead.len();
+        segment.with_index(|index| {
             let postings = index.postings(self.key).range(visible);
-            let place = |ordinal| RecordPlace {
-                ordinal,
-                offset: index.offset(ordinal).unwrap_or(0),
-            };
-            postings.iter().map(place).collect()
+            self.ahead
+                .extend(postings.iter().map(|ordinal| RecordPlace {
+                    place: place as u32,
+                    ordinal,
+                    offset: index.offset(ordinal).unwrap_or(0),
+                }));
         })?;
-        let mut left = 0..places.len();
         // A collision or damage has no version to compare: it is kept, and the walk passes over it.
-        let version = |place: &RecordPlace| {
-            let event = place.event(segment).ok()?;
+        let version = |record: &RecordPlace| {
+            let event = record.event(view).ok()?;
             event.version().filter(|_| event.is_of(&self.id))
         };
         if self.direction == Direction::Forward && self.versions.start > 0 {
-            left.start = bisect(&places, |place| {
-                version(place).map(|version| version < self.versions.start)
+            let start = bisect(&self.ahead[before..], |record| {
+                version(record).map(|version| version < self.versions.start)
             });
+            self.ahead.drain(before..before + start);
         }
-        if self.direction == Direction::Backward && self.versions.end < u64::MAX {
-            left.end = bisect_end(&places, |place| {
-                version(place).map(|version| version < self.versions.end)
-            });
+        if self.direction == Direction::Backward {
+            if self.versions.end < u64::MAX {
+                let end = bisect_end(&self.ahead[before..], |record| {
+                    version(record).map(|version| version < self.versions.end)
+                });
+                self.ahead.truncate(before + end);
+            }
+            self.ahead[before..].reverse();
         }
-        Ok(AggregateInSegment {
-            place,
-            records: places,
-            left,
-        })
+        Ok(())
     }
 }
+
+/// Records of an aggregate that are looked up at a time, at least, as long as there are more.
+const LOOK_AHEAD: usize = 32;
 
 /// Index of the first item that is not before the range, or an earlier one when some item cannot tell.
 fn bisect(items: &[RecordPlace], is_before: impl Fn(&RecordPlace) -> Option<bool>) -> usize {

@@ -211,6 +211,12 @@ pub fn record_len(record: &[u8]) -> usize {
     u32_at(record, LENGTH_OFFSET) as usize
 }
 
+/// Bytes from the start of the frame header to the start of the record at the start of `bytes`,
+/// unverified; `None` when `bytes` is too short for a record.
+pub fn peek_distance(bytes: &[u8]) -> Option<usize> {
+    (bytes.len() >= RECORD_HEADER_LEN).then(|| u32_at(bytes, DISTANCE_OFFSET) as usize)
+}
+
 /// The caller's part of the checksum: over the body of an encoded record.
 pub fn body_crc(record: &[u8]) -> u32 {
     crc32fast::hash(&record[FLAGS_OFFSET..record_len(record)])
