@@ -29,11 +29,11 @@ pub(crate) enum Command {
 /// Each commit of the checked-out branch becomes one append: an event per changed file on the file's
 /// aggregate (FileAdded, FileModified, FileRenamed, ...) and a DayOfWork event on the aggregate of its
 /// author's day. Authors are kept as hashes under a key that is made for the run and forgotten. A merge
-/// is shown once, against its first parent, as FileMerged: its lines were counted where they were
-/// written. Then the log is closed, opened anew and replayed, and the ten hottest files, the life of the
+/// is shown once, against its first parent, as FileMerged: who wrote what stands where it was written.
+/// Then the log is closed, opened anew and replayed, and the ten hottest files, the life of the
 /// hottest one and its state at half its versions are printed.
 ///
-/// Appends are buffered, with one sync at the end, as for any import that can be repeated.
+/// Appends are buffered and synced at the end, as for any import that can be repeated.
 ///
 /// Without git, without a repository, or with an empty or shallow one, the demo says so and runs on a small
 /// history that comes with the program.
@@ -216,7 +216,7 @@ Example:
 const DEMO_EXAMPLES: &str = "\
 Examples:
   annals demo
-  annals demo --repo ~/src/project --into /tmp/project-log
+  annals demo --repo ~/src/project --into ~/project-log
   annals demo --json | jq .hottest";
 
 const IMPORT_EXAMPLES: &str = r#"Examples:

@@ -118,6 +118,11 @@ impl NewEvent {
                 annals_segments::format::AGGREGATE_ID_LEN_MAX,
             )?;
         }
+        if let Version::Given(version) = self.version {
+            // The greatest number stands for "without an end" in ranges.
+            let version = usize::try_from(version).unwrap_or(usize::MAX);
+            Limit::Version.check(version, 0, usize::MAX - 1)?;
+        }
         Limit::TagCount.check(self.tags.len(), 0, TAG_COUNT_MAX)?;
         for tag in &self.tags {
             Limit::Tag.check(tag.len(), 1, TAG_LEN_MAX)?;

@@ -185,7 +185,7 @@ impl Listing {
                 listing.indexes.push((number, len));
             } else if let Some(covers) = format::parse_heads_file_name(&name) {
                 listing.heads.push((covers, len));
-            } else if name.ends_with(TEMPORARY_SUFFIX) {
+            } else if is_unfinished(&name) {
                 listing.temporary.push(name);
             } else if name == LOCK_FILE
                 || name == WATERMARK_FILE
@@ -213,6 +213,15 @@ impl Listing {
             .binary_search_by_key(&number, |(number, _)| *number)
             .is_ok()
     }
+}
+
+/// Whether a name is that of a file of ours that was still being written.
+fn is_unfinished(name: &str) -> bool {
+    name.strip_suffix(TEMPORARY_SUFFIX).is_some_and(|name| {
+        format::parse_index_file_name(name).is_some()
+            || format::parse_heads_file_name(name).is_some()
+            || name.starts_with(format::QUARANTINE_PREFIX)
+    })
 }
 
 /// The damage a format error stands for, at a place in a file.

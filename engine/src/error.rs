@@ -249,6 +249,7 @@ pub enum Limit {
     EventCount,
     Batch,
     TrackingTable,
+    Version,
 }
 
 impl Limit {
@@ -272,6 +273,7 @@ impl Limit {
             Self::Batch => "split it into several appends",
             Self::EventCount => "give at least one event, or a tracking position",
             Self::TrackingTable => "use fewer names, or a greater `segment_len`",
+            Self::Version => "count from a lower number",
             Self::TagCount => "tag only what decisions ask for",
             _ => "shorten it",
         }
@@ -293,6 +295,7 @@ impl fmt::Display for Limit {
             Self::EventCount => "events in a batch",
             Self::Batch => "bytes of a batch",
             Self::TrackingTable => "bytes of all tracking names",
+            Self::Version => "a given version",
         })
     }
 }

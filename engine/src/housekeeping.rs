@@ -14,7 +14,7 @@ use std::thread::JoinHandle;
 use annals_index::{Heads, HeadsIdentity, SealedIndex, fold_heads};
 use annals_segments::format::manifest::Manifest;
 use annals_segments::format::segment_header::{Layout, SEGMENT_HEADER_LEN, SegmentHeader};
-use annals_segments::format::{self};
+use annals_segments::format::{self, align_up};
 use annals_segments::{FrozenFile, SegmentFile, write_finished};
 use parking_lot::{Condvar, Mutex};
 
@@ -50,7 +50,15 @@ pub(crate) struct Housekeeper {
     /// Without a thread, jobs wait here until the appending thread has the time.
     inline: Mutex<Vec<Job>>,
     /// Held while a job is done: jobs follow each other even when several threads do them.
-    working: Mutex<()>,
+    working: Mutex<Working>,
+}
+
+/// Whether jobs are still done: not once the lock of the log is released.
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Working {
+    #[default]
+    Open,
+    Over,
 }
 
 #[derive(Debug, Default)]
@@ -107,6 +115,11 @@ impl Housekeeper {
         }
     }
 
+    /// Waits for the job that is being done, and has no other begin.
+    pub(crate) fn end(&self) {
+        *self.working.lock() = Working::Over;
+    }
+
     /// Ends the thread and waits for it.
     pub(crate) fn stop(&self) {
         let thread = self.thread.lock().take();
@@ -118,20 +131,42 @@ impl Housekeeper {
         }
     }
 
-    /// The next segment, prepared now when it is not ready.
-    pub(crate) fn take_spare(&self, inner: &Inner, number: u64) -> Result<PreparedSegment, Error> {
-        {
-            let mut spare = self.spare.lock();
-            while matches!(*spare, Spare::Preparing) {
-                self.spare_changed.wait(&mut spare);
-            }
-            if let Spare::Ready(prepared) = std::mem::take(&mut *spare)
-                && prepared.header.number == number
-            {
-                return Ok(prepared);
-            }
+    /// The next segment, of at least `len` bytes, prepared now when it is not ready.
+    pub(crate) fn take_spare(
+        &self,
+        inner: &Inner,
+        number: u64,
+        len: u64,
+    ) -> Result<PreparedSegment, Error> {
+        let mut spare = self.spare.lock();
+        while matches!(*spare, Spare::Preparing) {
+            self.spare_changed.wait(&mut spare);
         }
-        PreparedSegment::create(&inner.directory, &inner.log, &inner.options, number, 0)
+        // Nobody else prepares one meanwhile.
+        let found = std::mem::replace(&mut *spare, Spare::Preparing);
+        drop(spare);
+        let prepared = match found {
+            Spare::Ready(prepared) if prepared.fits(number, len) => Ok(prepared),
+            found => {
+                let unfit = match found {
+                    Spare::Ready(prepared) => Some(prepared.header.number),
+                    Spare::None | Spare::Preparing => None,
+                };
+                PreparedSegment::replace(&inner.directory, unfit).and_then(|()| {
+                    PreparedSegment::create(
+                        &inner.directory,
+                        &inner.log,
+                        &inner.options,
+                        number,
+                        len,
+                        0,
+                    )
+                })
+            }
+        };
+        *self.spare.lock() = Spare::None;
+        self.spare_changed.notify_all();
+        prepared
     }
 
     /// Keeps a prepared segment that was found when the log was opened.
@@ -150,7 +185,8 @@ impl Housekeeper {
         }
         let is_needed = inner.newest_segment() < number;
         let prepared = is_needed.then(|| {
-            PreparedSegment::create(&inner.directory, &inner.log, &inner.options, number, 0)
+            let len = PreparedSegment::len_for(&inner.options, inner.tracking_len());
+            PreparedSegment::create(&inner.directory, &inner.log, &inner.options, number, len, 0)
         });
         let mut spare = self.spare.lock();
         *spare = match prepared {
@@ -191,7 +227,10 @@ fn run(inner: &Inner, jobs: &Receiver<Job>) {
 }
 
 fn do_job(inner: &Inner, job: Job) {
-    let _working = inner.housekeeper.working.lock();
+    let working = inner.housekeeper.working.lock();
+    if *working == Working::Over {
+        return;
+    }
     let done = match job {
         Job::Sealed(number) => finish_sealed(inner, number),
         Job::PrepareSpare(number) => {
@@ -384,7 +423,29 @@ pub(crate) struct PreparedSegment {
 }
 
 impl PreparedSegment {
-    /// Creates the file, headed, zero-filled and synced. `compatible`: flags of the header.
+    /// Bytes of a segment that starts with tracking positions of this length: what the options say, or
+    /// more when those would take a good part of it.
+    pub(crate) fn len_for(options: &LogOptions, tracking_len: usize) -> u64 {
+        let least = SEGMENT_HEADER_LEN + 8 * tracking_len;
+        options.segment_len.max(align_up(least) as u64)
+    }
+
+    /// Whether it is segment `number` and has `len` bytes or more.
+    pub(crate) fn fits(&self, number: u64, len: u64) -> bool {
+        self.header.number == number && self.file.mapped_len() as u64 >= len
+    }
+
+    /// Makes the name of a prepared segment that does not fit free.
+    fn replace(directory: &Directory, unfit: Option<u64>) -> Result<(), Error> {
+        let Some(number) = unfit else { return Ok(()) };
+        let path = directory.segment(number);
+        directory
+            .disk
+            .remove(&path)
+            .map_err(Error::io(path, "remove the prepared segment"))
+    }
+
+    /// Creates the file of `len` bytes, headed, zero-filled and synced. `compatible`: flags of the header.
     ///
     /// # Errors
     /// [`Error::Full`] when there is no room; nothing is left behind then.
@@ -393,6 +454,7 @@ impl PreparedSegment {
         log: &LogIdentity,
         options: &LogOptions,
         number: u64,
+        len: u64,
         compatible: u32,
     ) -> Result<Self, Error> {
         let mut salt = [0; 8];
@@ -407,7 +469,7 @@ impl PreparedSegment {
         };
         let path = directory.segment(number);
         let create = || -> io::Result<SegmentFile> {
-            let file = SegmentFile::create(&*directory.disk, &path, options.segment_len)?;
+            let file = SegmentFile::create(&*directory.disk, &path, len)?;
             file.write(&header.encode(), 0)?;
             file.sync()?;
             file.publish(SEGMENT_HEADER_LEN);
@@ -424,7 +486,7 @@ impl PreparedSegment {
                 match source.kind() {
                     io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Err(Error::Full {
                         path,
-                        needed: options.segment_len,
+                        needed: len,
                         source,
                     }),
                     _ => Err(Error::io(path, "prepare the segment")(source)),

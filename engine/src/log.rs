@@ -318,9 +318,11 @@ impl Inner {
         }
         let submission = Submission::new(PreparedBatch::new(batch, &self.log, &self.options)?);
         let outcome = self.queue.commit(submission, |group| {
+            let mut writer = self.writer.lock();
+            // Dropped before the lock is: nobody takes a writer that a panic has left half way.
             let _guard = PoisonOnPanic(self);
             let _span = tracing::debug_span!("commit", batches = group.len()).entered();
-            match &mut *self.writer.lock() {
+            match &mut *writer {
                 Some(writer) => writer.commit(self, group),
                 None => group
                     .iter()
@@ -382,9 +384,18 @@ impl Inner {
                 .map_err(|error| self.poison(&writer.segment.path, error)),
             _ => Ok(()),
         };
+        // Behind the lock another process may write: no job may.
+        self.housekeeper.end();
         self.changed.notify();
         *self.lock.lock() = None;
-        closed.map_err(|reason| Error::Indeterminate { reason })
+        let is_lost = self.visible.load(Ordering::Acquire) > self.durable_head();
+        match (closed, self.poison.get()) {
+            (Err(reason), _) => Err(Error::Indeterminate { reason }),
+            (Ok(()), Some(reason)) if is_lost => Err(Error::Indeterminate {
+                reason: reason.clone(),
+            }),
+            (Ok(()), _) => Ok(()),
+        }
     }
 
     /// Why the log takes no appends, if so.
@@ -464,6 +475,11 @@ impl Inner {
         if !advanced.is_empty() {
             self.tracking.write().extend(advanced);
         }
+    }
+
+    /// Bytes that the tracking positions take in a dictionary, at most.
+    pub(crate) fn tracking_len(&self) -> usize {
+        crate::writer::tracking_len(&self.tracking.read())
     }
 
     /// Writes the manifest with a change in it.

@@ -4,6 +4,7 @@
 //! leader is to place each record: some 50 bytes of checksum and a copy.
 
 use annals_index::{IdHash, KeyHash};
+use annals_segments::format::align_up;
 use annals_segments::format::frame::FRAME_HEADER_LEN;
 use annals_segments::format::record::{self, IdKind, RecordBody};
 use annals_segments::{Clock, Random};
@@ -113,6 +114,7 @@ impl PreparedBatch {
                 key_count: prepared.keys.len() - keys_before,
             });
         }
+        Limit::Batch.check(prepared.frame_len_max(), 0, options.frame_len_max())?;
         Ok(prepared)
     }
 
@@ -129,13 +131,18 @@ impl PreparedBatch {
 
     /// Bytes of the frame at most, when every topic has to be defined in it.
     pub(crate) fn frame_len_max(&self) -> usize {
+        FRAME_HEADER_LEN + self.preamble_len_max() + self.encoded.len()
+    }
+
+    /// Bytes of the preamble at most.
+    pub(crate) fn preamble_len_max(&self) -> usize {
         const ENTRY: usize = 16;
         let topics: usize = self.topics.iter().map(|topic| ENTRY + topic.len()).sum();
         let tracking = self
             .tracking
             .as_ref()
             .map_or(0, |(name, _)| ENTRY + name.len());
-        FRAME_HEADER_LEN + annals_segments::format::align_up(topics + tracking) + self.encoded.len()
+        align_up(topics + tracking)
     }
 }
 

@@ -26,9 +26,10 @@ use std::time::Duration;
 
 use annals_segments::format::frame::Frame;
 use annals_segments::format::manifest::{Manifest, SealedSegment};
+use annals_segments::format::quarantine_file_name;
 use annals_segments::format::segment_header::{FLAG_RECOVERED, SEGMENT_HEADER_LEN};
-use annals_segments::format::{FormatError, quarantine_file_name};
-use annals_segments::{DiskLock, OpenMode, SegmentFile, scan_frames};
+use annals_segments::format::watermark::Watermark;
+use annals_segments::{DiskLock, OpenMode, SegmentFile, last_written_byte, scan_frames};
 
 use crate::directory::{Directory, Listing, corrupt};
 use crate::error::Error;
@@ -48,8 +49,8 @@ mod scanned;
 pub(crate) use read_only::open_read_only;
 use rewrite::UnprovenFrame;
 use scanned::{
-    MISSING_SEGMENT, OUT_OF_ORDER, Scanned, bad_stop, first_readable_log_id, missing, open_whole,
-    read_tracking, scan_segment,
+    FrameAt, MISSING_SEGMENT, OUT_OF_ORDER, Scanned, bad_stop, first_readable_log_id, missing,
+    open_whole, read_owned, read_tracking, scan_segment,
 };
 
 /// Opens a log for writing.
@@ -173,6 +174,8 @@ struct Opening {
     report: RecoveryReport,
     /// Every event up to here was durable, by any witness.
     durable: u64,
+    /// The watermark, a witness for frames without events too.
+    watermark: Option<Watermark>,
     tracking: BTreeMap<Box<str>, u64>,
     last_time_us: u64,
 }
@@ -204,10 +207,8 @@ impl Opening {
         let durable = manifest
             .durable_position
             .max(watermark.map_or(0, |watermark| watermark.position));
-        let last_time_us = manifest
-            .segments
-            .last()
-            .map_or(0, |segment| segment.last_time_us);
+        let times = manifest.segments.iter().map(|segment| segment.last_time_us);
+        let last_time_us = times.max().unwrap_or(0);
         Ok(Self {
             directory,
             options,
@@ -217,6 +218,7 @@ impl Opening {
             has_manifest,
             report: RecoveryReport::default(),
             durable,
+            watermark,
             tracking: BTreeMap::new(),
             last_time_us,
         })
@@ -256,9 +258,7 @@ impl Opening {
 
         let active = tail.pop();
         for segment in tail {
-            let entry = segment
-                .sealed_entry()
-                .expect("an empty segment is only ever the spare");
+            let entry = segment.sealed_entry(self.next_position());
             self.manifest.segments.push(entry);
         }
         // The tracking positions of the last sealed segment stand again in the segment behind it, unless
@@ -266,55 +266,76 @@ impl Opening {
         if active.is_none() {
             self.read_tracking_of_sealed()?;
         }
+        self.report.outcome = match &active {
+            None if is_new => RecoveryOutcome::Created,
+            Some(segment) if self.is_closed(segment) => RecoveryOutcome::Clean,
+            _ => RecoveryOutcome::Recovered,
+        };
         let place = match active {
-            None => {
-                self.report.outcome = if is_new {
-                    RecoveryOutcome::Created
+            None => Place::Fresh {
+                spare,
+                copies: Vec::new(),
+            },
+            Some(segment) if self.is_closed(&segment) => {
+                let writer = self.continue_in(&segment)?;
+                if writer.can_close() {
+                    Place::Continue { writer, spare }
                 } else {
-                    RecoveryOutcome::Recovered
-                };
+                    // Full but for the room that sealing took: the next segment it is.
+                    self.seal(&segment)?;
+                    Place::Fresh {
+                        spare,
+                        copies: Vec::new(),
+                    }
+                }
+            }
+            Some(segment) if segment.is_sealed() && self.is_proven_whole(&segment) => {
+                self.seal(&segment)?;
                 Place::Fresh {
                     spare,
                     copies: Vec::new(),
                 }
-            }
-            Some(segment) if segment.is_sealed() => {
-                self.report.outcome = RecoveryOutcome::Recovered;
-                self.seal(&segment);
-                Place::Fresh {
-                    spare,
-                    copies: Vec::new(),
-                }
-            }
-            Some(segment) if segment.is_closed() => {
-                self.report.outcome = RecoveryOutcome::Clean;
-                Place::Continue { segment, spare }
             }
             Some(segment) => {
-                self.report.outcome = RecoveryOutcome::Recovered;
+                let number = segment.header.number;
                 let copies = self.leave_unclean(segment)?;
                 // The spare has the header of an ordinary segment, so it makes room for a new one.
-                if !copies.is_empty()
-                    && let Some(spare) = spare
-                {
-                    drop(spare);
-                    self.remove_segment(
-                        self.manifest
-                            .segments
-                            .last()
-                            .map_or(0, |sealed| sealed.number)
-                            + 1,
-                    )?;
-                    Place::Fresh {
-                        spare: None,
-                        copies,
+                let spare = match spare {
+                    Some(spare) if !copies.is_empty() => {
+                        drop(spare);
+                        self.remove_segment(number + 1)?;
+                        None
                     }
-                } else {
-                    Place::Fresh { spare, copies }
-                }
+                    spare => spare,
+                };
+                Place::Fresh { spare, copies }
             }
         };
         self.finish(place, lock, is_new)
+    }
+
+    /// Whether a frame of segment `number` was synced, by any witness.
+    fn is_proven(&self, number: u64, frame: &FrameAt) -> bool {
+        let by_watermark = self.watermark.is_some_and(|watermark| {
+            watermark.segment > number
+                || (watermark.segment == number && frame.end as u64 <= watermark.end)
+        });
+        by_watermark || (frame.event_count > 0 && frame.next_position() - 1 <= self.durable)
+    }
+
+    fn is_proven_whole(&self, segment: &Scanned) -> bool {
+        let number = segment.header.number;
+        let mut batches = segment.frames.iter().filter(|frame| frame.is_batch());
+        batches.all(|frame| self.is_proven(number, frame))
+    }
+
+    /// Whether the log was closed, and the close itself reached the disk. A close frame alone proves
+    /// nothing: when its sync failed, it may be in the page cache only.
+    fn is_closed(&self, segment: &Scanned) -> bool {
+        let witnessed = self.watermark.is_some_and(|watermark| {
+            watermark.segment == segment.header.number && watermark.end == segment.end as u64
+        });
+        segment.is_closed() && witnessed
     }
 
     /// Every segment that the manifest names is there and long enough.
@@ -362,6 +383,8 @@ impl Opening {
         }
         for segment in &tail {
             self.durable = self.durable.max(segment.durable);
+            let times = segment.frames.iter().map(|frame| frame.time_us);
+            self.last_time_us = times.fold(self.last_time_us, u64::max);
         }
         Ok(tail)
     }
@@ -380,18 +403,16 @@ impl Opening {
         while place < tail.len() {
             let path = self.directory.segment(tail[place].header.number);
             let Some(base) = tail[place].base_position() else {
-                self.check_nothing_lost(&path, &tail[place], next)?;
-                if tail[place + 1..]
-                    .iter()
-                    .any(|later| !later.frames.is_empty())
-                {
-                    return Err(corrupt(
-                        &path,
-                        SEGMENT_HEADER_LEN,
-                        next,
-                        next,
-                        FormatError::Unwritten,
-                    ));
+                let later = tail[place + 1..].iter().find_map(Scanned::base_position);
+                match later {
+                    None => self.check_nothing_lost(&path, &tail[place], next)?,
+                    // A recovery found nothing in it that was proven, and went on in the next one.
+                    Some(later) if later == next && tail[place].torn == 0 => {}
+                    Some(later) => {
+                        let last = later.max(next + 1) - 1;
+                        let stop = bad_stop(&tail[place]);
+                        return Err(corrupt(&path, SEGMENT_HEADER_LEN, next, last, stop));
+                    }
                 }
                 place += 1;
                 continue;
@@ -458,16 +479,16 @@ impl Opening {
         Ok(())
     }
 
-    /// The end of the log: what a witness says was durable must be there.
+    /// The end of the log: what a witness says was durable must be there. Frames that only mark a close
+    /// or repeat the dictionary may be missing: they hold nothing of their own.
     fn check_nothing_lost(&self, path: &Path, segment: &Scanned, next: u64) -> Result<(), Error> {
-        if self.durable >= next {
-            return Err(corrupt(
-                path,
-                segment.end,
-                next,
-                self.durable,
-                bad_stop(segment),
-            ));
+        let is_short = self.watermark.is_some_and(|watermark| {
+            watermark.segment == segment.header.number
+                && watermark.end > segment.no_batch_until as u64
+        });
+        if self.durable >= next || is_short {
+            let last = self.durable.max(next - 1);
+            return Err(corrupt(path, segment.end, next, last, bad_stop(segment)));
         }
         Ok(())
     }
@@ -530,30 +551,26 @@ impl Opening {
     }
 
     /// Notes the segment as sealed where its frames end.
-    fn seal(&mut self, segment: &Scanned) {
-        let entry = segment
-            .sealed_entry()
-            .expect("a segment that is sealed has frames");
-        self.last_time_us = self.last_time_us.max(entry.last_time_us);
-        self.manifest.segments.push(entry);
-        let path = self.directory.segment(segment.header.number);
-        if let Ok(file) = open_whole(&self.directory, segment.header.number, OpenMode::Read) {
-            scan_frames(
-                &file.bytes()[..segment.end],
-                SEGMENT_HEADER_LEN,
-                segment.header.salt,
-                None,
-                |_, frame| {
-                    read_tracking(&mut self.tracking, &frame);
-                },
-            );
-        } else {
-            tracing::warn!(path = %path.display(), "sealed segment not readable");
-        }
+    fn seal(&mut self, segment: &Scanned) -> Result<(), Error> {
+        self.manifest
+            .segments
+            .push(segment.sealed_entry(self.next_position()));
+        let file = open_whole(&self.directory, segment.header.number, OpenMode::Read)?;
+        let bytes = &file.bytes()[..segment.end];
+        scan_frames(
+            bytes,
+            SEGMENT_HEADER_LEN,
+            segment.header.salt,
+            None,
+            |_, frame| {
+                read_tracking(&mut self.tracking, &frame);
+            },
+        );
+        Ok(())
     }
 
     /// Leaves a segment that was not closed: quarantines what is torn, seals it behind its last proven
-    /// frame, and returns the bytes of the whole frames that no witness proves.
+    /// frame, and returns the whole batches that no witness proves.
     fn leave_unclean(&mut self, mut segment: Scanned) -> Result<Vec<UnprovenFrame>, Error> {
         let number = segment.header.number;
         let path = self.directory.segment(number);
@@ -562,53 +579,42 @@ impl Opening {
             let torn = &file.bytes()[segment.end..segment.end + segment.torn];
             self.report.torn = Some(self.quarantine(number, segment.end, torn)?);
         }
-        let durable = self.durable;
-        let unproven = segment.frames.iter().position(|frame| {
-            // A batch without events shares its position with the one behind; it is proven only when
-            // something behind it is.
-            let last = if frame.event_count == 0 {
-                frame.base_position
-            } else {
-                frame.next_position() - 1
-            };
-            frame.is_batch() && last > durable
-        });
+        // Behind the last proven frame, not before the first unproven batch: a dictionary between the
+        // two is no more proven than the batch.
+        let proven = segment
+            .frames
+            .iter()
+            .rposition(|frame| self.is_proven(number, frame));
+        let first = proven.map_or(0, |last| last + 1);
+        let base_position = segment.frames.get(first).map(|frame| frame.base_position);
+        let topics = Arc::new(topics_of(file.bytes(), segment.header.salt));
         let mut copies = Vec::new();
-        if let Some(first) = unproven {
-            let topics = Arc::new(topics_of(file.bytes(), segment.header.salt));
-            for frame in segment.frames[first..]
-                .iter()
-                .filter(|frame| frame.is_batch())
-            {
-                let frame_bytes = Frame::parse(&file.bytes()[frame.offset..], segment.header.salt);
-                let frame_bytes = frame_bytes
+        for frame in segment.frames[first..]
+            .iter()
+            .filter(|frame| frame.is_batch())
+        {
+            let whole = Frame::parse(&file.bytes()[frame.offset..], segment.header.salt);
+            copies.push(UnprovenFrame {
+                bytes: whole
                     .expect("the scan has just verified it")
-                    .as_bytes();
-                copies.push(UnprovenFrame {
-                    bytes: frame_bytes.to_vec(),
-                    salt: segment.header.salt,
-                    topics: topics.clone(),
-                });
-                self.report.rewritten_events += u64::from(frame.event_count);
-            }
-            segment.cut_frames(first);
+                    .as_bytes()
+                    .to_vec(),
+                salt: segment.header.salt,
+                topics: topics.clone(),
+            });
+            self.report.rewritten_events += u64::from(frame.event_count);
         }
+        segment.cut_frames(first);
         drop(file);
         if segment.frames.is_empty() {
             // Nothing in it is proven: the copies are all there is, and they start where it started.
-            let entry = SealedSegment {
-                number,
-                base_position: self.next_position(),
-                event_count: 0,
-                end: SEGMENT_HEADER_LEN as u64,
-                salt: segment.header.salt,
-                first_time_us: 0,
-                last_time_us: 0,
-            };
-            self.manifest.segments.push(entry);
+            let base_position = base_position.unwrap_or(self.next_position());
+            self.manifest
+                .segments
+                .push(segment.sealed_entry(base_position));
             self.read_tracking_of_sealed()?;
         } else {
-            self.seal(&segment);
+            self.seal(&segment)?;
         }
         tracing::warn!(
             path = %path.display(),
@@ -641,9 +647,11 @@ impl Opening {
         is_new: bool,
     ) -> Result<Arc<Inner>, Error> {
         let (mut writer, kept_spare) = match place {
-            Place::Continue { segment, spare } => (self.continue_in(&segment)?, spare),
+            Place::Continue { writer, spare } => (writer, spare),
             Place::Fresh { spare, copies } => (self.start_fresh(spare, &copies)?, None),
         };
+        // Names found here may never have been made durable by the process that made them.
+        self.directory.sync()?;
         self.write_manifests(is_new, &writer)?;
         // Behind the manifest: before it, a redone recovery would take the watermark's word for frames
         // that only the removed copy had on the disk.
@@ -719,20 +727,34 @@ impl Opening {
             let written = self.directory.write_manifest(&self.manifest);
             written.map_err(Error::io(&self.directory.path, "write the manifest"))?;
         }
-        // Only now is what lies behind the end of a sealed segment no longer needed.
-        for (number, len) in &self.listing.segments {
-            let entry = self
-                .manifest
+        self.cut_zeros()
+    }
+
+    /// Gives back the zeros behind sealed segments. Whatever else lies there stays: a reader that opened
+    /// the log before this recovery may have it mapped.
+    fn cut_zeros(&self) -> Result<(), Error> {
+        for entry in &self.manifest.segments {
+            let Ok(place) = self
+                .listing
                 .segments
-                .iter()
-                .find(|entry| entry.number == *number);
-            if let Some(entry) = entry.filter(|entry| entry.end < *len) {
-                let path = self.directory.segment(*number);
-                let cut =
-                    SegmentFile::open(&*self.directory.disk, &path, OpenMode::ReadWrite, entry.end)
-                        .and_then(|file| file.cut());
-                cut.map_err(Error::io(path, "cut the segment"))?;
+                .binary_search_by_key(&entry.number, |(number, _)| *number)
+            else {
+                continue;
+            };
+            if self.listing.segments[place].1 <= entry.end {
+                continue;
             }
+            let path = self.directory.segment(entry.number);
+            let cut = || {
+                let whole = open_whole(&self.directory, entry.number, OpenMode::Read)?;
+                let kept = last_written_byte(whole.bytes(), entry.end as usize);
+                let kept = kept.map_or(entry.end, |last| last as u64 + 1);
+                drop(whole);
+                SegmentFile::open(&*self.directory.disk, &path, OpenMode::ReadWrite, kept)
+                    .and_then(|file| file.cut())
+                    .map_err(Error::io(&path, "cut the segment"))
+            };
+            cut()?;
         }
         Ok(())
     }
@@ -742,7 +764,7 @@ impl Opening {
 enum Place {
     /// In a segment that was closed.
     Continue {
-        segment: Scanned,
+        writer: Writer,
         spare: Option<PreparedSegment>,
     },
     /// In the next one, starting with copies of unproven frames.

@@ -89,6 +89,15 @@ pub(crate) struct Segment {
     /// Topics of a segment opened lazily are gathered at first use.
     topics_gathered: OnceLock<()>,
     index: RwLock<Index>,
+    /// Positions of events that damage has taken from an index in memory: it holds no key of theirs.
+    lost: OnceLock<Lost>,
+}
+
+/// Positions of damaged events, both inclusive.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lost {
+    first: u64,
+    last: u64,
 }
 
 /// The index of a segment, in the form it has at the moment.
@@ -164,6 +173,7 @@ impl Segment {
             topics: Topics::default(),
             topics_gathered: OnceLock::new(),
             index: RwLock::new(Index::Unopened),
+            lost: OnceLock::new(),
         }
     }
 
@@ -278,6 +288,8 @@ impl Segment {
         mut previous: impl FnMut(KeyHash) -> Option<u64>,
     ) -> Option<Vec<u8>> {
         match &*self.index.read() {
+            // An index without the keys of damaged events must not outlive this process.
+            Index::Tail(_) if self.lost.get().is_some() => None,
             Index::Tail(tail) => Some(tail.encode(&mut previous)),
             Index::Sealed(_) | Index::Unopened => None,
         }
@@ -315,9 +327,9 @@ impl Segment {
         });
         let bytes = self.bytes()?;
         for_each_whole_frame(bytes, SEGMENT_HEADER_LEN, self.salt, |offset, frame| {
-            self.index_frame(&mut tail, offset, &frame, bytes.len());
+            self.note_lost(self.index_frame(&mut tail, offset, &frame, bytes.len()));
         });
-        pad_index(&mut tail, entry.event_count, bytes.len());
+        self.note_lost(self.pad_index(&mut tail, entry.event_count, bytes.len()));
         self.topics_gathered.get_or_init(|| ());
         Ok(tail)
     }
@@ -331,17 +343,15 @@ impl Segment {
         offset: usize,
         frame: &Frame<'_>,
         bytes_len: usize,
-    ) {
+    ) -> Option<Lost> {
         define_topics(&self.topics, frame);
-        let Some(before) = frame.header.base_position.checked_sub(self.base_position) else {
-            return;
-        };
-        pad_index(tail, before, bytes_len);
+        let before = frame.header.base_position.checked_sub(self.base_position)?;
+        let lost = self.pad_index(tail, before, bytes_len);
         if u64::from(tail.len()) != before {
-            return;
+            return lost;
         }
         for (in_frame, record) in frame.records() {
-            let Ok(record) = record else { return };
+            let Ok(record) = record else { return lost };
             let topic = self.topics.name(record.place().topic).unwrap_or_default();
             let event_id = record.event_id();
             let keys = self.log.keys(&record, topic);
@@ -354,6 +364,36 @@ impl Segment {
                 keys,
             );
         }
+        lost
+    }
+
+    /// Keeps the place of events that are lost, up to `len` events in all.
+    /// Answers their positions, when there are any.
+    fn pad_index(&self, tail: &mut TailIndex, len: u64, bytes_len: usize) -> Option<Lost> {
+        // No more than there can be, whatever damaged bytes say.
+        let len = len.min((bytes_len / RECORD_HEADER_LEN) as u64);
+        let before = u64::from(tail.len());
+        while u64::from(tail.len()) < len {
+            tail.push(0, 0, [0; 16], IdHash::new(0, &[0; 16]), []);
+        }
+        (before < len).then(|| Lost {
+            first: self.base_position + before,
+            last: self.base_position + len - 1,
+        })
+    }
+
+    /// Notes that the index in use has no keys of these events.
+    pub(crate) fn note_lost(&self, lost: Option<Lost>) {
+        if let Some(lost) = lost {
+            self.lost.get_or_init(|| lost);
+        }
+    }
+
+    /// The error that a lookup by key has to answer beside what it finds: events are damaged whose keys
+    /// nobody knows. With the index file in use there is none, since it was made before the damage.
+    pub(crate) fn lost_keys(&self) -> Option<Error> {
+        let Lost { first, last } = *self.lost.get()?;
+        Some(corrupt(&self.path, 0, first, last, LOST))
     }
 
     /// Learns the topics of a segment that was opened lazily: from the dictionary it was sealed with, or
@@ -494,14 +534,5 @@ pub(crate) fn define_topics(topics: &Topics, frame: &Frame<'_>) {
         if let PreambleEntry::Topic { number, name } = entry {
             topics.define(number, name);
         }
-    }
-}
-
-/// Keeps the place of events that are lost, up to `len` events in all.
-fn pad_index(tail: &mut TailIndex, len: u64, bytes_len: usize) {
-    // No more than there can be, whatever damaged bytes say.
-    let events_max = (bytes_len / RECORD_HEADER_LEN) as u64;
-    while u64::from(tail.len()) < len.min(events_max) {
-        tail.push(0, 0, [0; 16], IdHash::new(0, &[0; 16]), []);
     }
 }

@@ -62,7 +62,9 @@ impl SegmentSet {
                     Some(_) => {}
                 }
             }
-            if !segment.with_index(|index| index.postings(key).is_empty())? {
+            let is_absent = segment.with_index(|index| index.postings(key).is_empty())?;
+            // With keys lost nobody can say that it is absent.
+            if !is_absent || segment.lost_keys().is_some() {
                 return Ok(Some(place));
             }
         }
@@ -125,6 +127,9 @@ impl SegmentSet {
             .expect("an id has a key");
         for place in self.holding(key) {
             let segment = &self.segments[place?];
+            if let Some(error) = segment.lost_keys() {
+                return Err(error);
+            }
             // Newest first; collisions and events not visible yet are passed over.
             let mut skipped = 0;
             while let Some(ordinal) = segment.with_index(|index| {

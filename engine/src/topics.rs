@@ -54,7 +54,7 @@ fn locate(number: u32) -> (usize, usize) {
 const FIRST_CHUNK_LEN: usize = 32;
 const CHUNK_COUNT: usize = 20;
 /// Definitions that damage may have taken between two that are there.
-const GAP_MAX: u32 = 4096;
+const GAP_MAX: u32 = 64;
 
 #[cfg(test)]
 mod tests {

@@ -328,6 +328,9 @@ impl Check<'_> {
     }
 
     fn manifests(&mut self) -> Result<(), Error> {
+        // Not while one is being overwritten.
+        let inner = self.inner;
+        let _manifest = inner.manifest.lock();
         for name in MANIFEST_FILES {
             let path = self.inner.directory.file(name);
             let Ok(file) = self.inner.directory.disk.open(&path, OpenMode::Read) else {

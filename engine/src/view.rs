@@ -84,6 +84,7 @@ impl View {
     /// The event with this id, the newest when several have it.
     pub fn get(&self, event_id: Uuid) -> Result<Option<Event<'_>>, Error> {
         let id_hash = self.log.id_hash(event_id.as_bytes());
+        let mut lost = None;
         for segment in self.set.segments.iter().rev() {
             let candidates: Vec<u32> = segment.with_index(|index| {
                 match index.id_times().may_hold(event_id.as_bytes()) {
@@ -91,6 +92,7 @@ impl View {
                     false => Vec::new(),
                 }
             })?;
+            lost = lost.or_else(|| segment.lost_keys());
             for ordinal in candidates {
                 if segment.base_position + u64::from(ordinal) > self.visible {
                     continue;
@@ -104,7 +106,7 @@ impl View {
                 }
             }
         }
-        Ok(None)
+        lost.map_or(Ok(None), Err)
     }
 
     /// Last version of an aggregate, `None` when it has no events.
@@ -465,7 +467,8 @@ impl QueryCursor {
             matching.reverse();
         }
         self.pending = matching;
-        Ok(())
+        // What was found is shown behind the error.
+        segment.lost_keys().map_or(Ok(()), Err)
     }
 }
 
@@ -546,6 +549,10 @@ impl AggregateCursor {
             && let Some(place) = self.places.pop()
         {
             self.enter(view, place)?;
+            // What was found is shown behind the error.
+            if let Some(error) = view.set.segments[place].lost_keys() {
+                return Err(error);
+            }
         }
         for window in self.ahead.chunks(LOOK_AHEAD).take(1) {
             // Reading an event waits for its record and then for its frame header, some 100 ns each when

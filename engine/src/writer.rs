@@ -12,6 +12,7 @@ use std::io;
 use std::sync::Arc;
 
 use annals_segments::DiskFile;
+use annals_segments::format::ALIGNMENT;
 use annals_segments::format::frame::{
     FRAME_HEADER_LEN, FrameFields, FrameKind, FrameWriter, Preamble,
 };
@@ -52,6 +53,8 @@ pub(crate) struct Writer {
     pub(crate) since_dictionary: usize,
     /// Bytes written since the last sync.
     pub(crate) unsynced: usize,
+    /// Where the log was closed when it was opened.
+    pub(crate) closed_end: Option<usize>,
     /// The newest segment that was asked for ahead.
     spare_asked: u64,
     /// Whether a sync of buffered events has been asked for, and at once.
@@ -101,6 +104,7 @@ impl Writer {
             tracking: BTreeMap::new(),
             since_dictionary: 0,
             unsynced: 0,
+            closed_end: None,
             spare_asked: 0,
             sync_asked: None,
             watermark,
@@ -118,26 +122,11 @@ impl Writer {
                 continue;
             }
             let batch = submission.take_batch();
-            if !self.has_room(&group, batch.frame_len_max()) {
-                self.flush(inner, &mut group);
-                let rolled = match inner.refusal() {
-                    Some(error) => Err(error),
-                    None => self.roll(inner),
-                };
-                let rolled =
-                    rolled.and_then(|()| match self.has_room(&group, batch.frame_len_max()) {
-                        true => Ok(()),
-                        false => Err(Error::Limit {
-                            limit: Limit::Batch,
-                            found: batch.frame_len_max(),
-                            min: 0,
-                            max: self.room(&group),
-                        }),
-                    });
-                if let Err(error) = rolled {
-                    submission.complete(Err(error));
-                    continue;
-                }
+            if !self.has_room(&group, &batch)
+                && let Err(error) = self.make_room(inner, &mut group, &batch)
+            {
+                submission.complete(Err(error));
+                continue;
             }
             // A rejection too rests on what was found: it is told only once that is durable.
             group.wants_sync |= batch.durability == Durability::Sync;
@@ -147,28 +136,60 @@ impl Writer {
         self.flush(inner, &mut group);
     }
 
-    /// Bytes left for frames of events, room for closing the segment set aside.
-    fn room(&self, group: &Group) -> usize {
-        let capacity = self.segment.file().map_or(0, |file| file.mapped_len());
-        capacity.saturating_sub(self.end + group.buffer.len() + self.closing_len())
+    /// Goes over to the next segment, unless the batch would not fit there either.
+    fn make_room(
+        &mut self,
+        inner: &Inner,
+        group: &mut Group,
+        batch: &PreparedBatch,
+    ) -> Result<(), Error> {
+        let fresh = SEGMENT_HEADER_LEN + 2 * (CLOSING_FRAMES_LEN + self.tracking_len());
+        let capacity = self.next_segment_len(inner) as usize;
+        let needed = batch.frame_len_max() + batch.preamble_len_max();
+        Limit::Batch.check(needed, 0, capacity.saturating_sub(fresh))?;
+        self.flush(inner, group);
+        match inner.refusal() {
+            Some(error) => Err(error),
+            None => self.roll(inner),
+        }
     }
 
-    fn has_room(&self, group: &Group, len: usize) -> bool {
-        let capacity = self.segment.file().map_or(0, |file| file.mapped_len());
+    /// Bytes of the next segment: the tracking positions, which it starts with, must leave room in it.
+    fn next_segment_len(&self, inner: &Inner) -> u64 {
+        PreparedSegment::len_for(&inner.options, self.tracking_len())
+    }
+
+    /// Whether a batch fits, its topics and a dictionary that may be due included, and behind it what
+    /// closes the segment.
+    fn has_room(&self, group: &Group, batch: &PreparedBatch) -> bool {
+        let end = self.end + group.buffer.len();
+        let dictionary = match self.is_dictionary_due(group) {
+            true => self.dictionary_len(),
+            false => 0,
+        };
+        let added = dictionary + batch.frame_len_max();
+        let closing = CLOSING_FRAMES_LEN + self.dictionary_len() + batch.preamble_len_max();
         // A dictionary that fills a good part of the segment starts anew in the next one.
-        self.topics_len <= capacity / 8 && len + self.closing_len() <= self.room(group)
+        let is_crowded = self.topics_len > (self.capacity() / 8).min(DICTIONARY_LEN_MAX);
+        !is_crowded && end + added + closing <= self.capacity()
     }
 
-    /// Bytes that closing the segment takes at most: a dictionary and a footer, or a close frame.
-    fn closing_len(&self) -> usize {
-        4 * FRAME_HEADER_LEN + self.topics_len + self.tracking_len()
+    /// Whether the segment still has room for being closed and sealed after it.
+    pub(crate) fn can_close(&self) -> bool {
+        self.end + 2 * (CLOSING_FRAMES_LEN + self.dictionary_len()) <= self.capacity()
+    }
+
+    fn capacity(&self) -> usize {
+        self.segment.file().map_or(0, |file| file.mapped_len())
+    }
+
+    /// Bytes of a dictionary frame at most.
+    fn dictionary_len(&self) -> usize {
+        FRAME_HEADER_LEN + ALIGNMENT + self.topics_len + self.tracking_len()
     }
 
     fn tracking_len(&self) -> usize {
-        self.tracking
-            .keys()
-            .map(|name| ENTRY_LEN_MAX + name.len())
-            .sum()
+        tracking_len(&self.tracking)
     }
 
     /// Checks a batch against the log and the group so far and encodes its frame into the group.
@@ -338,8 +359,12 @@ impl Writer {
         self.topics.insert(topic, number);
     }
 
+    fn is_dictionary_due(&self, group: &Group) -> bool {
+        self.since_dictionary + group.buffer.len() >= DICTIONARY_INTERVAL
+    }
+
     fn repeat_dictionary_when_due(&mut self, inner: &Inner, group: &mut Group, time_us: u64) {
-        if self.since_dictionary + group.buffer.len() >= DICTIONARY_INTERVAL {
+        if self.is_dictionary_due(group) {
             self.encode_closing(inner, &[FrameKind::Dictionary], time_us, &mut group.buffer);
             self.since_dictionary = 0;
         }
@@ -393,6 +418,9 @@ impl Writer {
             wants_sync,
             ..
         } = std::mem::take(group);
+        if outcomes.is_empty() {
+            return;
+        }
         let written =
             self.write(inner, &buffer)
                 .and_then(|()| match wants_sync && self.unsynced > 0 {
@@ -465,12 +493,11 @@ impl Writer {
     }
 
     fn write(&mut self, inner: &Inner, bytes: &[u8]) -> io::Result<()> {
-        assert!(
-            !inner.is_poisoned(),
-            "nothing is written behind a failed write"
-        );
         if bytes.is_empty() {
             return Ok(());
+        }
+        if inner.is_poisoned() {
+            return Err(io::Error::other("an earlier write or sync failed"));
         }
         let file = self
             .segment
@@ -572,9 +599,10 @@ impl Writer {
     /// [`Error::Full`] and [`Error::Io`] when the next segment cannot be prepared: nothing was written
     /// then. [`Error::Indeterminate`] when sealing failed; the log is then poisoned.
     fn roll(&mut self, inner: &Inner) -> Result<(), Error> {
+        let len = self.next_segment_len(inner);
         let next = inner
             .housekeeper
-            .take_spare(inner, self.segment.number + 1)?;
+            .take_spare(inner, self.segment.number + 1, len)?;
         let sealed = self.seal(inner).and_then(|()| self.enter(inner, next));
         sealed.map_err(|error| Error::Indeterminate {
             reason: inner.poison(&self.segment.path, error),
@@ -582,14 +610,7 @@ impl Writer {
     }
 
     fn seal(&mut self, inner: &Inner) -> io::Result<()> {
-        let mut closing = Vec::new();
-        self.encode_closing(
-            inner,
-            &[FrameKind::Dictionary, FrameKind::Footer],
-            self.last_time_us,
-            &mut closing,
-        );
-        self.write(inner, &closing)?;
+        self.write_closing(inner, FrameKind::Footer)?;
         self.sync_all(inner)?;
         let file = self
             .segment
@@ -597,6 +618,19 @@ impl Writer {
             .expect("the segment being written is open");
         file.publish(self.end);
         self.segment.seal(self.sealed_entry());
+        Ok(())
+    }
+
+    /// Writes the dictionary and a frame that marks the end. Room for both was set aside; should it be
+    /// gone all the same, the log does without them: the end stands in the manifest and the watermark.
+    fn write_closing(&mut self, inner: &Inner, mark: FrameKind) -> io::Result<()> {
+        for kinds in [&[FrameKind::Dictionary, mark][..], &[mark]] {
+            let mut closing = Vec::new();
+            self.encode_closing(inner, kinds, self.last_time_us, &mut closing);
+            if self.end + closing.len() <= self.capacity() {
+                return self.write(inner, &closing);
+            }
+        }
         Ok(())
     }
 
@@ -646,31 +680,40 @@ impl Writer {
         self.write(inner, &first)
     }
 
-    /// Leaves the segment so that the next open goes on in it without a scan for damage.
+    /// Leaves the segment so that the next open goes on in it without a scan for damage. Writes nothing
+    /// when nothing was written since the last close.
     pub(crate) fn close(&mut self, inner: &Inner) -> io::Result<()> {
         self.sync_all(inner)?;
-        let mut closing = Vec::new();
-        // The dictionary once more: losing the frame that defined a topic must not lose the topic.
-        let kinds = [FrameKind::Dictionary, FrameKind::Close];
-        self.encode_closing(inner, &kinds, self.last_time_us, &mut closing);
-        self.write(inner, &closing)?;
-        self.sync(inner)?;
+        if self.closed_end != Some(self.end) {
+            self.write_closing(inner, FrameKind::Close)?;
+            if self.unsynced > 0 {
+                self.sync(inner)?;
+            }
+        }
         self.watermark.sync_data()
     }
 
     /// Has the next segment prepared while there is half of this one left.
     fn ask_for_spare(&mut self, inner: &Inner) {
-        let capacity = self.segment.file().map_or(0, |file| file.mapped_len());
         let next = self.segment.number + 1;
-        if self.end >= capacity / 2 && self.spare_asked != next {
+        if self.end >= self.capacity() / 2 && self.spare_asked != next {
             self.spare_asked = next;
             inner.housekeeper.request(Job::PrepareSpare(next));
         }
     }
 }
 
+/// Bytes that tracking positions take in a dictionary, at most.
+pub(crate) fn tracking_len(tracking: &BTreeMap<Box<str>, u64>) -> usize {
+    tracking.keys().map(|name| ENTRY_LEN_MAX + name.len()).sum()
+}
+
+/// Two frames without entries: what marks the end, and one to spare.
+const CLOSING_FRAMES_LEN: usize = 2 * FRAME_HEADER_LEN;
+/// A dictionary of topics grows no longer than this before the next segment starts with a new one.
+const DICTIONARY_LEN_MAX: usize = 32 << 20;
 /// Header and number of an entry in a preamble, rounded up.
-const ENTRY_LEN_MAX: usize = 16;
+pub(crate) const ENTRY_LEN_MAX: usize = 16;
 /// The dictionary is repeated after this many bytes of frames.
 const DICTIONARY_INTERVAL: usize = 4 << 20;
 /// Buffered events are synced, behind the appends, after this many bytes.

@@ -1,1 +1,39 @@
-//! Placeholder.
+//! Event sourcing on an embedded, durable log.
+//!
+//! ```
+#![doc = include_str!("../examples/dog_school.rs")]
+//! ```
+//!
+//! [`Application::open`] in place of [`Application::in_memory`] keeps the events in a directory, durable
+//! when `save` returns.
+//!
+//! # Rooms
+//! - **domain**: [`Aggregate`], [`Event`], [`Root`]. Knows nothing of storage.
+//! - **persistence**: [`StoredEvent`], [`Notification`], the recorder traits ([`AggregateRecorder`],
+//!   [`ApplicationRecorder`], [`TrackingRecorder`], [`ProcessRecorder`]), [`Transcoder`] and [`Mapper`].
+//! - **application**: [`Application`], [`Repository`], [`NotificationLog`].
+//! - **recorders**: [`MemoryRecorder`], [`LogRecorder`]. Another one implements the traits and proves
+//!   itself by [`conformance`].
+
+mod application;
+pub mod conformance;
+mod domain;
+mod doors;
+mod persistence;
+mod recorders;
+
+pub use application::{
+    AnyRoot, Application, ApplicationBuilder, Error, NotificationLog, Recording, Repository, Roots,
+    Section, SectionId,
+};
+pub use domain::{
+    AGGREGATE_ID_LEN_MAX, Aggregate, AggregateId, DomainError, DomainEvent, Event, FIRST_VERSION,
+    Metadata, Root, Topics, topic_of, topics_of,
+};
+pub use persistence::{
+    AggregateRecorder, ApplicationRecorder, Durability, Encoding, Follow, JsonTranscoder, Limit,
+    Mapper, Notification, Origin, PersistenceError, ProcessRecorder, ReadContent, Recorded,
+    Recorder, SelectEvents, SelectNotifications, StopHandle, StoredEvent, Subscription, Tracking,
+    TrackingRecorder, TranscodeError, Transcoder,
+};
+pub use recorders::{LogRecorder, MemoryRecorder};

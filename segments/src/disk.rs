@@ -147,6 +147,24 @@ pub trait DiskFile: Debug + Send + Sync {
         Ok(())
     }
 
+    /// The first `len_max` bytes of the file, or all when it is shorter. It may be cut meanwhile: what is
+    /// read then ends where the file does.
+    fn read_up_to(&self, len_max: u64) -> io::Result<Vec<u8>> {
+        let len = self.len()?.min(len_max);
+        let mut bytes = vec![0; usize::try_from(len).map_err(|_| io::ErrorKind::FileTooLarge)?];
+        let mut filled = 0;
+        while filled < bytes.len() {
+            match self.read_at(&mut bytes[filled..], filled as u64) {
+                Ok(0) => break,
+                Ok(read) => filled += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        bytes.truncate(filled);
+        Ok(bytes)
+    }
+
     /// The whole file, when it is no longer than `len_max` bytes.
     ///
     /// # Errors

@@ -12,6 +12,10 @@ pub const FORMAT_VERSION: u16 = 1;
 /// Every structure inside a segment starts at a multiple of this many bytes.
 pub const ALIGNMENT: usize = 8;
 
+/// Number of a segment: 1..=this, so that the index can name it in four bytes.
+pub const SEGMENT_NUMBER_MAX: u64 = u32::MAX as u64 - 1;
+/// Generation of a manifest or watermark: at most this, so that counting on never overflows.
+pub const GENERATION_MAX: u64 = 1 << 63;
 /// The position behind the last event: at most this, so that counting on from it never overflows.
 pub const POSITION_MAX: u64 = 1 << 63;
 /// Bytes of a topic name: 1..=this.

@@ -24,12 +24,15 @@ use crate::disk::{Disk, DiskFile, Mapping, OpenMode};
 /// One open segment file.
 #[derive(Debug)]
 pub struct SegmentFile {
-    file: Arc<dyn DiskFile>,
+    /// `None` when nothing is written any more: what is mapped needs no open file. Held from the check
+    /// of the published end to the end of what was checked for.
+    file: Mutex<Option<Arc<dyn DiskFile>>>,
     mapping: Arc<dyn Mapping>,
     published: AtomicUsize,
-    /// Held from the check of the published end to the end of what was checked for.
-    changing: Mutex<()>,
-    writable: bool,
+    /// Held during a sync: two at once could share one error, told to either. Whether one has failed:
+    /// then what a later one says proves nothing.
+    sync_failed: Mutex<bool>,
+    is_writable: bool,
 }
 
 impl SegmentFile {
@@ -39,17 +42,18 @@ impl SegmentFile {
         file.allocate(len)?;
         let mapping = file.map(map_len(len)?)?;
         Ok(Self {
-            file,
+            file: Mutex::new(Some(file)),
             mapping,
             published: AtomicUsize::new(0),
-            changing: Mutex::new(()),
-            writable: true,
+            sync_failed: Mutex::new(false),
+            is_writable: true,
         })
     }
 
     /// Opens an existing file whose first `published` bytes nobody writes any more.
     ///
-    /// For writing: at most once at a time, under the exclusive lock of the log.
+    /// For reading only these bytes are mapped, and the file is not kept open. For writing all of it is:
+    /// at most once at a time, under the exclusive lock of the log.
     ///
     /// # Errors
     /// `UnexpectedEof` when the file is shorter than `published`.
@@ -59,14 +63,14 @@ impl SegmentFile {
         if len < published {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        let mapping = file.map(map_len(len)?)?;
-        let published = AtomicUsize::new(map_len(published)?);
+        let is_read = mode == OpenMode::Read;
+        let mapping = file.map(map_len(if is_read { published } else { len })?)?;
         Ok(Self {
-            file,
+            file: Mutex::new((!is_read).then_some(file)),
             mapping,
-            published,
-            changing: Mutex::new(()),
-            writable: mode != OpenMode::Read,
+            published: AtomicUsize::new(map_len(published)?),
+            sync_failed: Mutex::new(false),
+            is_writable: !is_read,
         })
     }
 
@@ -94,8 +98,8 @@ impl SegmentFile {
 
     /// Writes at `offset`, at or behind the published end and within the mapped length.
     pub fn write(&self, bytes: &[u8], offset: usize) -> io::Result<()> {
-        assert!(self.writable, "this segment was opened for reading");
-        let _changing = self.changing.lock();
+        let file = self.file.lock();
+        let file = file.as_ref().expect(NOT_WRITABLE);
         let published = self.published.load(Ordering::Acquire);
         assert!(
             offset >= published,
@@ -105,17 +109,25 @@ impl SegmentFile {
             offset + bytes.len() <= self.mapping.len(),
             "roll before append, never beyond the map"
         );
-        self.file.write_all_at(bytes, offset as u64)
+        file.write_all_at(bytes, offset as u64)
     }
 
-    /// Makes what was written durable.
+    /// Makes durable what was written before the call. Writes may go on meanwhile.
+    ///
+    /// # Errors
+    /// Those of the disk; and once one sync has failed, every later one.
     pub fn sync(&self) -> io::Result<()> {
-        self.file.sync_data()
+        let mut sync_failed = self.sync_failed.lock();
+        if *sync_failed {
+            return Err(io::Error::other("an earlier sync of this file failed"));
+        }
+        let file = self.file.lock().clone().expect(NOT_WRITABLE);
+        file.sync_data().inspect_err(|_| *sync_failed = true)
     }
 
     /// Lets readers see the bytes up to `end`, which were all written.
     pub fn publish(&self, end: usize) {
-        let _changing = self.changing.lock();
+        let _file = self.file.lock();
         let before = self.published.load(Ordering::Acquire);
         assert!(
             before <= end && end <= self.mapping.len(),
@@ -129,18 +141,23 @@ impl SegmentFile {
         self.published.load(Ordering::Acquire)
     }
 
-    /// Cuts the prepared zeros behind the published end off, once, when the segment is sealed.
+    /// Cuts off what lies behind the published end, once, when the segment is sealed. Nothing can be
+    /// written to it any more.
     pub fn cut(&self) -> io::Result<()> {
-        assert!(self.writable, "this segment was opened for reading");
-        let _changing = self.changing.lock();
-        let published = self.published.load(Ordering::Acquire);
-        if self.file.len()? > published as u64 {
-            self.file.set_len(published as u64)?;
-            self.file.sync_data()?;
+        let mut file = self.file.lock();
+        let published = self.published.load(Ordering::Acquire) as u64;
+        assert!(self.is_writable, "{NOT_WRITABLE}");
+        let Some(open) = &*file else { return Ok(()) };
+        if open.len()? > published {
+            open.set_len(published)?;
+            open.sync_data()?;
         }
+        *file = None;
         Ok(())
     }
 }
+
+const NOT_WRITABLE: &str = "this segment was opened for reading, or is sealed";
 
 fn map_len(len: u64) -> io::Result<usize> {
     usize::try_from(len).map_err(|_| io::ErrorKind::FileTooLarge.into())

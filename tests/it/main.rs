@@ -6,6 +6,8 @@
 )]
 
 mod append;
+mod fuzz_seeds;
 mod kill;
 mod refusals;
 mod reopen;
+mod tidy;

@@ -3,6 +3,8 @@
 
 pub mod failing_disk;
 
+pub mod fuzz;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use annals_engine::{AggregateId, LogOptions, NewEvent};

@@ -12,6 +12,7 @@ mod hottest;
 mod report;
 mod repository;
 
+use std::collections::HashSet;
 use std::hash::RandomState;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -137,6 +138,7 @@ enum Source {
     },
     Bundled {
         why: Unusable,
+        commits: Vec<Commit>,
     },
 }
 
@@ -148,7 +150,10 @@ impl Source {
                 "annals: {}; running on the small history that comes with the program",
                 error::one_line(&why)
             );
-            Self::Bundled { why }
+            Self::Bundled {
+                why,
+                commits: bundled_history(),
+            }
         })
     }
 
@@ -156,33 +161,33 @@ impl Source {
         let repository = Repository::find(asked)?;
         let mut log = Box::new(repository.log()?);
         // Whether git understood what it was asked shows at its first commit.
-        match log.history.next() {
-            Some(Ok(first)) => Ok(Self::Repository {
+        let first = log.history.next();
+        if let Some(Ok(first)) = first {
+            return Ok(Self::Repository {
                 repository,
                 first,
                 log,
-            }),
-            Some(Err(error)) => {
-                let said = error::one_line(&error);
-                let said = log
-                    .finish()
-                    .err()
-                    .map_or(said, |failed| error::one_line(&failed));
-                Err(Unusable::Unreadable {
-                    place: repository.place,
-                    said,
-                })
-            }
-            None => {
-                let said = log
-                    .finish()
-                    .err()
-                    .map_or("nothing said".to_owned(), |failed| error::one_line(&failed));
-                Err(Unusable::Unreadable {
-                    place: repository.place,
-                    said,
-                })
-            }
+            });
+        }
+        let read = first
+            .and_then(Result::err)
+            .map_or("it printed nothing".to_owned(), |error| {
+                error::one_line(&error)
+            });
+        let said = log
+            .finish()
+            .err()
+            .map_or(read, |failed| error::one_line(&failed));
+        Err(Unusable::Unreadable {
+            place: repository.place,
+            said,
+        })
+    }
+
+    fn main_line(&self) -> HashSet<String> {
+        match self {
+            Self::Repository { repository, .. } => repository.main_line.clone(),
+            Self::Bundled { commits, .. } => commit_events::main_line(commits),
         }
     }
 }
@@ -193,7 +198,8 @@ fn import(
     log: &Log,
     segment: &SegmentArgs,
 ) -> Result<(SourceReport, u64, AppendReport), CliError> {
-    let mut import = Import::new(log, segment);
+    let main_line = source.main_line();
+    let mut import = Import::new(log, segment, main_line);
     let whole = Stopwatch::start();
     let source = match source {
         Source::Repository {
@@ -211,11 +217,8 @@ fn import(
                 place: repository.place,
             }
         }
-        Source::Bundled { why } => {
-            import.history(
-                &mut GitHistory::of_lines(BUNDLED_HISTORY.as_bytes()),
-                &ProgressBar::hidden(),
-            )?;
+        Source::Bundled { why, commits } => {
+            import.history(&mut commits.into_iter().map(Ok), &ProgressBar::hidden())?;
             SourceReport::Bundled {
                 why: error::one_line(&why),
             }
@@ -231,7 +234,7 @@ fn import(
         );
     }
     let append = AppendReport {
-        durability: "buffered, one sync at the end",
+        durability: "buffered, synced at the end",
         appends: import.appends,
         events_per_second: per_second(log.head(), import.in_log + sync),
         in_log: import.in_log + sync,
@@ -255,14 +258,14 @@ struct Import<'a> {
 }
 
 impl<'a> Import<'a> {
-    fn new(log: &'a Log, segment: &SegmentArgs) -> Self {
+    fn new(log: &'a Log, segment: &SegmentArgs, main_line: HashSet<String>) -> Self {
         let quarter = segment
             .segment_len
             .map_or(BATCH_LEN_MAX as u64, |bytes| bytes / 4);
         Self {
             log,
             // Keyed by the system's randomness, and forgotten with the import.
-            events: CommitEvents::new(RandomState::new()),
+            events: CommitEvents::new(RandomState::new(), main_line),
             batch_len_max: BATCH_LEN_MAX.min(usize::try_from(quarter).unwrap_or(usize::MAX)),
             commits: 0,
             appends: 0,
@@ -433,6 +436,13 @@ fn metadata(event: &Event<'_>, name: &str) -> Option<String> {
         .map(|(_, value)| value.into_owned())
 }
 
+fn bundled_history() -> Vec<Commit> {
+    let history = GitHistory::of_lines(BUNDLED_HISTORY.as_bytes());
+    history
+        .collect::<Result<_, _>>()
+        .expect("a test reads the bundled history")
+}
+
 /// About sixty commits of an invented project.
 const BUNDLED_HISTORY: &str = include_str!("demo/bundled_history.txt");
 
@@ -449,8 +459,7 @@ mod tests {
 
     #[test]
     fn the_bundled_history_shows_every_kind_of_change() {
-        let history = GitHistory::of_lines(BUNDLED_HISTORY.as_bytes());
-        let commits: Vec<Commit> = history.collect::<Result<_, _>>().unwrap();
+        let commits = bundled_history();
         assert!((50..=80).contains(&commits.len()), "{}", commits.len());
         assert!(commits.iter().any(|commit| commit.is_merge));
         assert!(

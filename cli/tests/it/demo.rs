@@ -166,6 +166,33 @@ fn a_history_becomes_events_and_is_read_back() {
 }
 
 #[test]
+fn lines_are_those_of_the_main_line_even_where_branches_did_the_same() {
+    let mut repository = Repository::new();
+    repository.write("lamp.rs", numbered(10));
+    repository.commit("keeper");
+    repository.git(&["checkout", "-q", "-b", "side"]);
+    repository.write("lamp.rs", numbered(15));
+    repository.commit("cook");
+    repository.git(&["checkout", "-q", "main"]);
+    repository.write("lamp.rs", numbered(15));
+    repository.commit("keeper");
+    repository.merge("side");
+    for count in [16, 17, 18] {
+        repository.write("lamp.rs", numbered(count));
+        repository.commit("keeper");
+    }
+    // Six versions: the merge changed nothing against its first parent. Half way both have added their lines.
+    let report = demo(repository.path(), &["--json"]).code(0).json();
+    let half = &report["state_at_half"];
+    assert_eq!(
+        (&half["version"], &half["versions"]),
+        (&Value::from(3), &Value::from(6))
+    );
+    assert_eq!(half["state"]["lines"], 15, "{half}");
+    assert_eq!(half["state"]["changes"], 3);
+}
+
+#[test]
 fn the_log_can_be_kept_and_names_no_author() {
     let repository = eventful();
     let home = tempdir().unwrap();

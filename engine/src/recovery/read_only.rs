@@ -1,19 +1,23 @@
 //! Opening for reading: no lock is kept, nothing is written, nothing is believed that is not proven.
 //!
-//! Beside a live writer the watermark bounds what is looked at, so that no byte is read that is still
-//! being written. Without one, events are shown up to the last that a witness proves. Damage does not
-//! keep a log from being opened: it is reported, and each damaged event answers with an error in its place.
+//! Files that may still be written are read into memory of our own before they are looked at; only what
+//! is shown is then mapped, and that nobody writes or cuts any more. Beside a live writer the watermark
+//! bounds what is looked at. Without one, events are shown up to the last that a witness proves. Damage
+//! does not keep a log from being opened: it is reported, and each damaged event answers with an error in
+//! its place.
 
 use std::path::Path;
 use std::sync::Arc;
 
-use annals_segments::format::frame::FrameKind;
+use annals_segments::format::FormatError;
+use annals_segments::format::frame::{Frame, FrameKind};
 use annals_segments::format::segment_header::{SEGMENT_HEADER_LEN, SegmentHeader};
+use annals_segments::format::watermark::Watermark;
 use annals_segments::{OpenMode, SegmentFile};
 
 use super::{
-    MISSING_SEGMENT, OUT_OF_ORDER, Opening, check_place, missing, open_whole, read_tracking,
-    scan_segment,
+    MISSING_SEGMENT, OUT_OF_ORDER, Opening, bad_stop, check_place, missing, read_owned,
+    read_tracking, scan_segment,
 };
 use crate::directory::{Directory, corrupt};
 use crate::error::Error;
@@ -32,16 +36,7 @@ pub(crate) fn open_read_only(dir: &Path, options: LogOptions) -> Result<Arc<Inne
     };
     check_place(&directory, false)?;
     let in_use = is_in_use(&directory);
-    // The watermark before the listing: everything it covers is then in a file that is listed.
-    let watermark = directory.read_watermark()?;
-    let listing = directory.list()?;
-    let manifest = directory.read_manifest()?;
-    let mut opening = Opening::new(directory, options, listing, manifest)?;
-    let watermark = watermark.filter(|watermark| watermark.log_id == opening.log.id);
-    // `Opening` may have read a later one, beyond what was listed.
-    opening.durable = watermark
-        .map_or(0, |watermark| watermark.position)
-        .max(opening.manifest.durable_position);
+    let (mut opening, watermark) = read_directory(&directory, &options)?;
 
     let mut set = SegmentSet::default();
     for entry in &opening.manifest.segments {
@@ -62,7 +57,7 @@ pub(crate) fn open_read_only(dir: &Path, options: LogOptions) -> Result<Arc<Inne
             Some(bound) if bound.segment == number => Some(bound.end),
             _ => None,
         };
-        match Readable::open(&opening, number, end) {
+        match Readable::read(&opening, number, end) {
             Ok(found) => tail.extend(found),
             Err(error @ Error::UnsupportedFormat { .. }) => return Err(error),
             Err(error) => opening.report.damages.push(damage_of(&error)),
@@ -84,14 +79,13 @@ pub(crate) fn open_read_only(dir: &Path, options: LogOptions) -> Result<Arc<Inne
     let mut next = opening.next_position();
     let has_start = opening.has_manifest || !opening.manifest.segments.is_empty();
     for (place, readable) in tail.iter().enumerate() {
-        let void_from = tail
+        let later = tail
             .get(place + 1)
-            .map_or(u64::MAX, |later| later.base_position)
-            .min(head + 1);
+            .map_or(u64::MAX, |later| later.base_position);
         if place == 0 && !has_start {
             next = readable.base_position;
         }
-        let segment = readable.load(&mut opening, &mut next, void_from)?;
+        let segment = readable.load(&mut opening, &mut next, later.min(head + 1))?;
         set.segments.push(Arc::new(segment));
     }
     if next <= head {
@@ -131,53 +125,92 @@ pub(crate) fn open_read_only(dir: &Path, options: LogOptions) -> Result<Arc<Inne
     })))
 }
 
-/// A segment of the tail, to be read.
+/// Manifest, watermark and listing that fit each other, also while a writer replaces them.
+fn read_directory(
+    directory: &Directory,
+    options: &LogOptions,
+) -> Result<(Opening, Option<Watermark>), Error> {
+    let mut attempts = 0;
+    loop {
+        // The manifest before the watermark: what it says is durable, the watermark says too. The
+        // manifest again at the end: what it names was there when the directory was listed.
+        let manifest = directory.read_manifest()?;
+        let watermark = directory.read_watermark()?;
+        let listing = directory.list()?;
+        let again = directory.read_manifest()?;
+        attempts += 1;
+        if manifest != again && attempts < READ_ATTEMPTS {
+            continue;
+        }
+        if manifest.is_none() && listing.segments.is_empty() {
+            return Err(Error::NotALog {
+                path: directory.path.clone(),
+                found: "a log that has no segments".into(),
+                expected: "at least one; open it for writing once",
+            });
+        }
+        let mut opening = Opening::new(directory.clone(), options.clone(), listing, manifest)?;
+        let watermark = watermark.filter(|watermark| watermark.log_id == opening.log.id);
+        // `Opening` may have read a later one.
+        opening.watermark = watermark;
+        opening.durable = watermark
+            .map_or(0, |watermark| watermark.position)
+            .max(opening.manifest.durable_position);
+        return Ok((opening, watermark));
+    }
+}
+
+/// A segment of the tail, read into memory.
 struct Readable {
+    bytes: Vec<u8>,
     header: SegmentHeader,
     /// Position of the first whole frame.
     base_position: u64,
     /// Position behind the last whole frame, damage before it or not.
     next_position: u64,
     durable: u64,
-    /// Offset behind the last whole frame.
-    end: usize,
     is_closed: bool,
+    /// Where something is missing that the watermark says was durable, and what is there instead.
+    short: Option<(usize, FormatError)>,
 }
 
 impl Readable {
-    /// Looks at the bytes up to `end`, or all of them; `None` when there is no whole frame.
-    fn open(opening: &Opening, number: u64, end: Option<u64>) -> Result<Option<Self>, Error> {
+    /// Reads the bytes up to `end`, or all of them; `None` when there is no whole frame.
+    fn read(opening: &Opening, number: u64, end: Option<u64>) -> Result<Option<Self>, Error> {
         let path = opening.directory.segment(number);
-        let file = match end {
-            None => open_whole(&opening.directory, number, OpenMode::Read)?,
-            Some(end) => SegmentFile::open(&*opening.directory.disk, &path, OpenMode::Read, end)
-                .map_err(Error::io(&path, "open the segment"))?,
-        };
-        let Some(scanned) = scan_segment(opening.log.id, &path, number, file.bytes())? else {
+        let mut bytes = read_owned(&opening.directory, number)?;
+        bytes.truncate(end.map_or(usize::MAX, |end| end as usize));
+        let Some(scanned) = scan_segment(opening.log.id, &path, number, &bytes)? else {
             return Ok(None);
         };
-        let mut readable = Self {
-            header: scanned.header,
-            base_position: 0,
-            next_position: 0,
-            durable: scanned.durable,
-            end: 0,
-            is_closed: false,
-        };
+        let (mut base_position, mut next_position, mut is_closed) = (None, 0, false);
         for_each_whole_frame(
-            file.bytes(),
+            &bytes,
             SEGMENT_HEADER_LEN,
             scanned.header.salt,
-            |offset, frame| {
-                if readable.base_position == 0 {
-                    readable.base_position = frame.header.base_position;
-                }
-                readable.next_position = readable.next_position.max(frame.header.next_position());
-                readable.end = offset + frame.as_bytes().len();
-                readable.is_closed = frame.header.kind == Some(FrameKind::Close);
+            |_, frame| {
+                base_position.get_or_insert(frame.header.base_position);
+                next_position = frame.header.next_position().max(next_position);
+                is_closed = frame.header.kind == Some(FrameKind::Close);
             },
         );
-        Ok((readable.base_position > 0).then_some(readable))
+        let is_short = opening.watermark.is_some_and(|watermark| {
+            watermark.segment == number && watermark.end > scanned.no_batch_until as u64
+        });
+        Ok(base_position.map(|base_position| Self {
+            bytes,
+            header: scanned.header,
+            base_position,
+            next_position,
+            durable: scanned.durable,
+            is_closed: is_closed && !is_short,
+            short: is_short.then(|| (scanned.end, bad_stop(&scanned))),
+        }))
+    }
+
+    /// Whether a frame is shown: it lies behind the events before it, and below position `void_from`.
+    fn is_shown(frame: &Frame<'_>, expected: u64, void_from: u64) -> bool {
+        frame.header.next_position() <= void_from && frame.header.base_position >= expected
     }
 
     /// The segment with the events below position `void_from`. Damaged events keep their place; they
@@ -189,13 +222,16 @@ impl Readable {
         void_from: u64,
     ) -> Result<Segment, Error> {
         let path = opening.directory.segment(self.header.number);
-        let file = SegmentFile::open(
-            &*opening.directory.disk,
-            &path,
-            OpenMode::Read,
-            self.end as u64,
-        )
-        .map_err(Error::io(&path, "open the segment"))?;
+        let salt = self.header.salt;
+        let (mut expected, mut end) = (*next, SEGMENT_HEADER_LEN);
+        for_each_whole_frame(&self.bytes, SEGMENT_HEADER_LEN, salt, |offset, frame| {
+            if Self::is_shown(&frame, expected, void_from) {
+                expected = frame.header.next_position();
+                end = offset + frame.as_bytes().len();
+            }
+        });
+        let file = SegmentFile::open(&*opening.directory.disk, &path, OpenMode::Read, end as u64)
+            .map_err(Error::io(&path, "open the segment"))?;
         // What is missing before the first whole frame belongs here: the segment before ended in order.
         let base_position = (*next).min(self.base_position);
         let segment = Segment::tail(
@@ -211,37 +247,28 @@ impl Readable {
             last_time_us,
             ..
         } = opening;
-        let mut expected = *next;
-        let mut expected_offset = SEGMENT_HEADER_LEN;
+        let (mut expected, mut expected_offset) = (*next, SEGMENT_HEADER_LEN);
         segment.with_tail(|tail| {
-            let Ok(bytes) = segment.bytes() else { return };
             for_each_whole_frame(
-                bytes,
+                &self.bytes[..end],
                 SEGMENT_HEADER_LEN,
-                segment.salt(),
+                salt,
                 |offset, frame| {
-                    let base = frame.header.base_position;
-                    let is_void = frame.header.next_position() > void_from || base < expected;
-                    if is_void {
+                    if !Self::is_shown(&frame, expected, void_from) {
                         return;
                     }
+                    let base = frame.header.base_position;
                     if base > expected {
-                        let source = annals_segments::format::frame::Frame::parse(
-                            &bytes[expected_offset..],
-                            segment.salt(),
-                        )
-                        .and_then(|frame| frame.verify())
-                        .err()
-                        .unwrap_or(OUT_OF_ORDER);
+                        let fault = fault_at(&self.bytes[expected_offset..], salt);
                         report.damages.push(damage_of(&corrupt(
                             &path,
                             expected_offset,
                             expected,
                             base - 1,
-                            source,
+                            fault,
                         )));
                     }
-                    segment.index_frame(tail, offset, &frame, bytes.len());
+                    segment.note_lost(segment.index_frame(tail, offset, &frame, end));
                     read_tracking(tracking, &frame);
                     *last_time_us = (*last_time_us).max(frame.header.time_us);
                     expected = frame.header.next_position();
@@ -250,8 +277,21 @@ impl Readable {
             );
         });
         *next = expected.max(*next);
+        if let Some((offset, fault)) = &self.short
+            && *next >= self.next_position
+        {
+            // No event is missing; a tracking position may be.
+            let missing = corrupt(&path, *offset, *next, *next - 1, fault.clone());
+            report.damages.push(damage_of(&missing));
+        }
         Ok(segment)
     }
+}
+
+/// What is wrong with the frame at the start of `bytes`.
+fn fault_at(bytes: &[u8], salt: u64) -> FormatError {
+    let verified = Frame::parse(bytes, salt).and_then(|frame| frame.verify());
+    verified.err().unwrap_or(OUT_OF_ORDER)
 }
 
 /// Whether a process has the log open for writing; `None` when that cannot be told. Asking takes the
@@ -289,3 +329,6 @@ fn damage_of(error: &Error) -> Damage {
         },
     }
 }
+
+/// How often a directory is read again when its manifest changed meanwhile. It changes once a segment.
+const READ_ATTEMPTS: u32 = 100;

@@ -4,19 +4,19 @@ use std::sync::Arc;
 
 use annals_segments::OpenMode;
 use annals_segments::SegmentFile;
-use annals_segments::format::FORMAT_VERSION;
 use annals_segments::format::frame::{
     Frame, FrameFields, FrameKind, FrameWriter, Preamble, PreambleEntry,
 };
 use annals_segments::format::record::{RecordPlace, body_crc, place_record};
 use annals_segments::format::segment_header::{FLAG_RECOVERED, SEGMENT_HEADER_LEN};
+use annals_segments::format::{ALIGNMENT, FORMAT_VERSION, align_up};
 use annals_segments::scan_frames;
 
 use super::{Opening, Scanned, read_tracking};
 use crate::error::Error;
 use crate::housekeeping::PreparedSegment;
 use crate::segment::Segment;
-use crate::writer::Writer;
+use crate::writer::{ENTRY_LEN_MAX, Writer, tracking_len};
 
 /// A whole frame that no witness proves: a copy of its bytes, and the segment it comes from.
 pub(super) struct UnprovenFrame {
@@ -24,6 +24,13 @@ pub(super) struct UnprovenFrame {
     pub(super) salt: u64,
     /// Names of the topics its records number.
     pub(super) topics: Arc<Vec<Box<str>>>,
+}
+
+impl UnprovenFrame {
+    fn time_us(&self) -> u64 {
+        let frame = Frame::parse(&self.bytes, self.salt).expect("the scan has verified it");
+        frame.header.time_us
+    }
 }
 
 impl Opening {
@@ -54,9 +61,8 @@ impl Opening {
             .expect("a closed segment has a frame");
         let mut writer = self.writer(segment, next_position)?;
         writer.since_dictionary = scanned.end;
-        writer.first_time_us = scanned
-            .sealed_entry()
-            .map_or(0, |entry| entry.first_time_us);
+        writer.first_time_us = scanned.sealed_entry(base_position).first_time_us;
+        writer.closed_end = Some(scanned.end);
         Ok(writer)
     }
 
@@ -71,20 +77,19 @@ impl Opening {
             .segments
             .last()
             .map_or(1, |last| last.number + 1);
-        let prepared = match spare.filter(|spare| spare.header.number == number) {
+        let len = self.fresh_len(copies);
+        let prepared = match spare.filter(|spare| spare.fits(number, len)) {
             Some(spare) => spare,
             None => {
                 let flags = if copies.is_empty() { 0 } else { FLAG_RECOVERED };
-                let mut options = self.options.clone();
-                // What was written once fits again, whatever the option says today.
-                let needed: usize = copies
-                    .iter()
-                    .map(|copy| copy.bytes.len() + DICTIONARY_ROOM)
-                    .sum();
-                options.segment_len = options
-                    .segment_len
-                    .max((2 * (SEGMENT_HEADER_LEN + needed)) as u64);
-                PreparedSegment::create(&self.directory, &self.log, &options, number, flags)?
+                PreparedSegment::create(
+                    &self.directory,
+                    &self.log,
+                    &self.options,
+                    number,
+                    len,
+                    flags,
+                )?
             }
         };
         let base_position = self.next_position();
@@ -99,7 +104,11 @@ impl Opening {
         let mut state = Rewrite {
             next_position: base_position,
             durable: base_position - 1,
-            time_us: self.last_time_us,
+            // Not behind the time of what is written anew.
+            time_us: copies
+                .first()
+                .map_or(self.last_time_us, UnprovenFrame::time_us),
+            first_time_us: 0,
         };
         let mut first = Preamble::default();
         self.tracking
@@ -125,15 +134,26 @@ impl Opening {
         let end = SEGMENT_HEADER_LEN + bytes.len();
         file.publish(end);
         self.load(&segment)?;
-        self.last_time_us = state.time_us;
-        let first_time_us = if state.next_position > base_position {
-            state.time_us
-        } else {
-            0
-        };
+        self.last_time_us = self.last_time_us.max(state.time_us);
+        let first_time_us = state.first_time_us;
         let mut writer = self.writer(segment, state.next_position)?;
         writer.first_time_us = first_time_us;
         Ok(writer)
+    }
+
+    /// Bytes of a segment that takes these copies, whatever the option says today: what was written once
+    /// fits again.
+    fn fresh_len(&self, copies: &[UnprovenFrame]) -> u64 {
+        let topics = copies.first().map_or(0, |copy| {
+            copy.topics
+                .iter()
+                .map(|topic| ENTRY_LEN_MAX + topic.len())
+                .sum()
+        });
+        let frames: usize = copies.iter().map(|copy| copy.bytes.len() + ALIGNMENT).sum();
+        let tracking = tracking_len(&self.tracking);
+        let needed = 2 * (SEGMENT_HEADER_LEN + frames + 2 * topics + tracking);
+        PreparedSegment::len_for(&self.options, tracking).max(align_up(needed) as u64)
     }
 
     /// Indexes what is published in the segment, and takes over its tracking positions.
@@ -185,6 +205,8 @@ struct Rewrite {
     next_position: u64,
     durable: u64,
     time_us: u64,
+    /// Time of the first batch with events; 0 before it.
+    first_time_us: u64,
 }
 
 impl Rewrite {
@@ -211,6 +233,9 @@ impl Rewrite {
             "frames are rewritten in order"
         );
         self.time_us = frame.header.time_us;
+        if self.first_time_us == 0 && frame.header.event_count > 0 {
+            self.first_time_us = frame.header.time_us;
+        }
         let mut preamble = Preamble::default();
         for entry in frame.preamble().into_iter().flatten().flatten() {
             if let PreambleEntry::Tracking { name, position } = entry {
@@ -278,8 +303,6 @@ const UNKNOWN_TOPIC: annals_segments::format::FormatError =
         found: 0,
         expected: "one that the segment defines",
     };
-/// Room for the topics that a rewritten frame defines again, beyond what it takes itself.
-const DICTIONARY_ROOM: usize = 2048;
 const _: () = assert!(
     FORMAT_VERSION == 1,
     "a rewrite keeps every field of a record of version 1"

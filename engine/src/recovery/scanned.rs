@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use annals_segments::format::frame::{Frame, FrameKind, PreambleEntry};
+use annals_segments::format::frame::{Frame, FrameHeader, FrameKind, PreambleEntry};
 use annals_segments::format::manifest::SealedSegment;
 use annals_segments::format::segment_header::{SEGMENT_HEADER_LEN, SegmentHeader};
-use annals_segments::format::{ALIGNMENT, FormatError};
+use annals_segments::format::{ALIGNMENT, FormatError, SEGMENT_LEN_MAX, SEGMENT_NUMBER_MAX};
 use annals_segments::{
     OpenMode, ScanStop, SegmentFile, find_later_frame, last_written_byte, scan_frames,
 };
@@ -21,6 +21,8 @@ pub(super) struct Scanned {
     /// Offset behind the last whole frame.
     pub(super) end: usize,
     pub(super) stop: ScanStop,
+    /// Up to here there is no frame but those that hold nothing of their own, damaged or not.
+    pub(super) no_batch_until: usize,
     /// Bytes behind `end` up to the last that is not zero.
     pub(super) torn: usize,
     /// Greatest `durable_upto` of any frame, also of those behind a bad one.
@@ -32,6 +34,8 @@ pub(super) struct Scanned {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FrameAt {
     pub(super) offset: usize,
+    /// Offset behind it.
+    pub(super) end: usize,
     pub(super) kind: Option<FrameKind>,
     pub(super) base_position: u64,
     pub(super) event_count: u32,
@@ -67,23 +71,25 @@ impl Scanned {
         }
     }
 
-    pub(super) fn sealed_entry(&self) -> Option<SealedSegment> {
-        let base_position = self.base_position()?;
+    /// What the manifest is to say of it. `base_position`: where it starts when it has no frame.
+    pub(super) fn sealed_entry(&self, base_position: u64) -> SealedSegment {
+        let base_position = self.base_position().unwrap_or(base_position);
+        let next_position = self.next_position().unwrap_or(base_position);
         let mut times = self
             .frames
             .iter()
             .filter(|frame| frame.event_count > 0)
             .map(|frame| frame.time_us);
         let first_time_us = times.next().unwrap_or(0);
-        Some(SealedSegment {
+        SealedSegment {
             number: self.header.number,
             base_position,
-            event_count: self.next_position()? - base_position,
+            event_count: next_position - base_position,
             end: self.end as u64,
             salt: self.header.salt,
             first_time_us,
             last_time_us: times.next_back().unwrap_or(first_time_us),
-        })
+        }
     }
 
     /// Whether the last frame says that the log was closed, and nothing lies behind it.
@@ -115,6 +121,16 @@ pub(super) fn open_whole(
     file.map_err(Error::io(path, "open the segment"))
 }
 
+/// Reads a segment into memory: while somebody may write to it.
+pub(super) fn read_owned(directory: &Directory, number: u64) -> Result<Vec<u8>, Error> {
+    let path = directory.segment(number);
+    let read = directory
+        .disk
+        .open(&path, OpenMode::Read)
+        .and_then(|file| file.read_up_to(SEGMENT_LEN_MAX));
+    read.map_err(Error::io(path, "read the segment"))
+}
+
 /// Scans a segment; `None` when it was never finished preparing: no header, and nothing behind it.
 pub(super) fn scan_segment(
     log_id: [u8; 16],
@@ -144,6 +160,15 @@ pub(super) fn scan_segment(
         };
         return Err(corrupt(path, 0, 1, u64::MAX, source));
     }
+    if number > SEGMENT_NUMBER_MAX || bytes.len() as u64 > SEGMENT_LEN_MAX {
+        let source = FormatError::Field {
+            structure: "segment",
+            field: "length or number",
+            found: (bytes.len() as u64).max(number),
+            expected: "within the limits of the format",
+        };
+        return Err(corrupt(path, 0, 1, u64::MAX, source));
+    }
     if header.number != number {
         let source = FormatError::Field {
             structure: "segment header",
@@ -162,15 +187,9 @@ pub(super) fn scan_segment(
         None,
         |offset, frame| {
             durable = durable.max(frame.header.durable_upto);
-            // What closes the log or the segment is written once everything before it is synced.
-            if matches!(
-                frame.header.kind,
-                Some(FrameKind::Close | FrameKind::Footer)
-            ) {
-                durable = durable.max(frame.header.base_position - 1);
-            }
             frames.push(FrameAt {
                 offset,
+                end: offset + frame.header.length as usize,
                 kind: frame.header.kind,
                 base_position: frame.header.base_position,
                 event_count: frame.header.event_count,
@@ -183,11 +202,19 @@ pub(super) fn scan_segment(
         durable = durable.max(later.durable_upto);
         from = later.offset + ALIGNMENT;
     }
+    let mut no_batch_until = scan.end;
+    while let Some(rest) = bytes.get(no_batch_until..)
+        && let Ok(header) = FrameHeader::decode(rest, header.salt)
+        && header.kind.is_some_and(|kind| kind != FrameKind::Batch)
+    {
+        no_batch_until += header.length as usize;
+    }
     let torn = last_written_byte(bytes, scan.end).map_or(0, |last| last + 1 - scan.end);
     Ok(Some(Scanned {
         header,
         frames,
         end: scan.end,
+        no_batch_until,
         stop: scan.stop,
         torn,
         durable,

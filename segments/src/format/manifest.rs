@@ -7,8 +7,9 @@
 use super::record::RECORD_HEADER_LEN;
 use super::segment_header::SEGMENT_HEADER_LEN;
 use super::{
-    ALIGNMENT, FORMAT_VERSION, FormatError, SEGMENT_LEN_MAX, are_positions, array_at, check_crc,
-    check_len, check_magic, check_version, check_zeros, put, u16_at, u32_at, u64_at,
+    ALIGNMENT, FORMAT_VERSION, FormatError, GENERATION_MAX, POSITION_MAX, SEGMENT_LEN_MAX,
+    SEGMENT_NUMBER_MAX, are_positions, array_at, check_crc, check_len, check_magic, check_version,
+    check_zeros, put, u16_at, u32_at, u64_at,
 };
 
 /// First bytes of every manifest.
@@ -84,8 +85,8 @@ impl SealedSegment {
     }
 
     fn check_ranges(&self) -> Result<(), FormatError> {
-        if self.number == 0 {
-            return Err(field("segment number", 0, "1 or more"));
+        if !(1..=SEGMENT_NUMBER_MAX).contains(&self.number) {
+            return Err(field("segment number", self.number, "1..=4,294,967,294"));
         }
         if self.base_position == 0 {
             return Err(field("base position", 0, "1 or more"));
@@ -251,6 +252,16 @@ impl Manifest {
     }
 
     fn check_ranges(&self) -> Result<(), FormatError> {
+        if self.generation > GENERATION_MAX {
+            return Err(field("generation", self.generation, "at most 2^63"));
+        }
+        if self.durable_position >= POSITION_MAX {
+            return Err(field(
+                "durable position",
+                self.durable_position,
+                "below 2^63",
+            ));
+        }
         if self.first_retained_position == 0 {
             return Err(field("first retained position", 0, "1 or more"));
         }

@@ -4,7 +4,10 @@
 //! at idle, roll and close. So it is exact for other processes on the running system, and after a
 //! crash of the system a lower bound.
 
-use super::{FormatError, array_at, check_crc, check_len, check_magic, put, u32_at, u64_at};
+use super::{
+    FormatError, GENERATION_MAX, POSITION_MAX, array_at, check_crc, check_len, check_magic, put,
+    u32_at, u64_at,
+};
 
 /// First bytes of every slot.
 pub const MAGIC: [u8; 8] = *b"ANNALWMK";
@@ -71,13 +74,31 @@ impl Watermark {
             crc32fast::hash(&slot[..CRC_OFFSET]),
             u32_at(slot, CRC_OFFSET),
         )?;
-        Ok(Self {
+        let watermark = Self {
             log_id: array_at(slot, LOG_ID_OFFSET),
             generation: u64_at(slot, GENERATION_OFFSET),
             position: u64_at(slot, POSITION_OFFSET),
             segment: u64_at(slot, SEGMENT_OFFSET),
             end: u64_at(slot, END_OFFSET),
-        })
+        };
+        watermark.check_ranges()?;
+        Ok(watermark)
+    }
+
+    fn check_ranges(&self) -> Result<(), FormatError> {
+        let field = |field, found| FormatError::Field {
+            structure: STRUCTURE,
+            field,
+            found,
+            expected: "within the limits of the format",
+        };
+        if self.generation > GENERATION_MAX {
+            return Err(field("generation", self.generation));
+        }
+        if self.position >= POSITION_MAX {
+            return Err(field("position", self.position));
+        }
+        Ok(())
     }
 
     /// The newest valid slot of a watermark file, `None` when neither is valid: it is a witness, and

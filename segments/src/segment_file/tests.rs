@@ -49,7 +49,7 @@ fn an_existing_file_is_read_up_to_the_end_it_was_opened_with() {
     let (disk, segment) = created();
     segment.write(b"all there is", 0).unwrap();
     let read = SegmentFile::open(&disk, path(), OpenMode::Read, 3).unwrap();
-    assert_eq!((read.bytes(), read.mapped_len()), (&b"all"[..], 4096));
+    assert_eq!((read.bytes(), read.mapped_len()), (&b"all"[..], 3));
     drop(segment); // A path is open for writing at most once.
     let written = SegmentFile::open(&disk, path(), OpenMode::ReadWrite, 9).unwrap();
     written.write(b" was", 9).unwrap();
@@ -85,7 +85,7 @@ fn writing_publishing_and_cutting_wait_for_each_other_and_readers_for_none() {
         segment.publish(5);
         let (done, is_done) = mpsc::channel();
         thread::scope(|scope| {
-            let other = segment.changing.lock();
+            let other = segment.file.lock();
             scope.spawn(|| {
                 change(&segment);
                 done.send(()).unwrap();

@@ -33,7 +33,7 @@ pub fn frame_decode(bytes: &[u8]) {
 fn decode(bytes: &[u8], salt: u64) {
     let scan = scan_frames(bytes, 0, salt, None, |offset, frame| {
         assert_eq!(frame.verify(), Ok(()), "shown at {offset} and not whole");
-        read_frame(&frame, true);
+        read_frame(&frame, salt, true);
     });
     assert!(scan.end <= bytes.len(), "{} of {}", scan.end, bytes.len());
     black_box(last_written_byte(bytes, scan.end));
@@ -46,7 +46,7 @@ fn decode(bytes: &[u8], salt: u64) {
         );
         if let Ok(frame) = Frame::parse(&bytes[later.offset..], salt) {
             assert_eq!(frame.verify().is_ok(), later.is_whole);
-            read_frame(&frame, later.is_whole);
+            read_frame(&frame, salt, later.is_whole);
         }
         from = later.offset + 8;
     }
@@ -61,7 +61,7 @@ fn decode(bytes: &[u8], salt: u64) {
     }
 }
 
-fn read_frame(frame: &Frame<'_>, is_whole: bool) {
+fn read_frame(frame: &Frame<'_>, salt: u64, is_whole: bool) {
     if let Ok(entries) = frame.preamble() {
         black_box(entries.count());
     }
@@ -74,20 +74,18 @@ fn read_frame(frame: &Frame<'_>, is_whole: bool) {
         read_record(&record);
         if is_whole {
             let position = header.base_position + ordinal;
-            assert_eq!(record.verify(position, header.time_us, salt_of(frame)), Ok(()));
-            check_rewritten(&record, position, header.time_us, salt_of(frame));
+            assert_eq!(record.verify(position, header.time_us, salt), Ok(()));
+            check_rewritten(&record, position, header.time_us, salt);
         }
     }
 }
 
-/// The salt is not shown by a frame; the debugging form is the only witness that needs no copy of it.
-fn salt_of(frame: &Frame<'_>) -> u64 {
-    frame.salt()
-}
-
 fn read_record(record: &Record<'_>) {
     let tags: usize = record.tags().map(<[u8]>::len).sum();
-    let metadata: usize = record.metadata().map(|(key, value)| key.len() + value.len()).sum();
+    let metadata: usize = record
+        .metadata()
+        .map(|(key, value)| key.len() + value.len())
+        .sum();
     let parts = record.id().len() + tags + metadata + record.payload().len();
     assert!(parts < record.as_bytes().len());
     black_box((record.place(), record.id_kind(), record.event_id()));
@@ -104,10 +102,14 @@ fn check_rewritten(record: &Record<'_>, position: u64, time_us: u64, salt: u64) 
         .collect();
     let Ok(metadata) = metadata else { return };
     let is_writable = tags.len() <= TAG_COUNT_MAX
-        && tags.iter().all(|tag| (1..=TAG_LEN_MAX).contains(&tag.len()))
+        && tags
+            .iter()
+            .all(|tag| (1..=TAG_LEN_MAX).contains(&tag.len()))
         && tags.is_sorted_by(|before, after| before < after)
         && metadata_len(&metadata) <= METADATA_LEN_MAX
-        && metadata.iter().all(|(key, _)| (1..=METADATA_KEY_LEN_MAX).contains(&key.len()))
+        && metadata
+            .iter()
+            .all(|(key, _)| (1..=METADATA_KEY_LEN_MAX).contains(&key.len()))
         && metadata.is_sorted_by(|before, after| before.0 < after.0);
     if !is_writable {
         return;
@@ -142,7 +144,10 @@ pub(super) fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         ("raw-honest", raw),
         ("described-zeros", described(&[0; 64])),
         ("described-ones", described(&[1; 200])),
-        ("described-kinds", described(&(0..=255).collect::<Vec<u8>>())),
+        (
+            "described-kinds",
+            described(&(0..=255).collect::<Vec<u8>>()),
+        ),
         ("described-rare", described(&[239; 160])),
     ]
 }

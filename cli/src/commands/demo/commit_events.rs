@@ -57,13 +57,17 @@ impl<S: BuildHasher> CommitEvents<S> {
 
     /// The events of the next commit, at least one.
     pub(crate) fn of(&mut self, commit: &Commit) -> Result<Vec<SizedEvent>, Error> {
-        let author = format!("{:016x}", self.hashes.hash_one(&commit.author));
+        let made = Made {
+            commit,
+            author: format!("{:016x}", self.hashes.hash_one(&commit.author)),
+            on_main_line: self.main_line.contains(&commit.id),
+        };
         let mut events = Vec::with_capacity(commit.changes.len() + 1);
         // Before anything of this commit is noted: a path may be left and taken in the same commit.
-        let origins: Vec<Option<u64>> = commit
+        let lines_before: Vec<u64> = commit
             .changes
             .iter()
-            .map(|change| self.files.get(change.origin()).copied())
+            .map(|change| self.lines_at(change.origin()))
             .collect();
 
         for change in commit
@@ -71,88 +75,71 @@ impl<S: BuildHasher> CommitEvents<S> {
             .iter()
             .filter(|change| change.status == Status::Renamed)
         {
-            let old_path = change.origin();
-            if self.files.remove(old_path).is_some() || !commit.is_merge {
-                events.push(self.departure(commit, &author, change, old_path)?);
+            if made.on_main_line {
+                self.files.remove(change.origin());
             }
+            let payload = FileChange {
+                to: Some(String::from_utf8_lossy(&change.path)),
+                ..made.payload(MOVED_AWAY, change.origin())
+            };
+            events.push(self.file_event(&made, MOVED_AWAY, change.origin(), &payload)?);
         }
-        for (change, lines_before) in commit.changes.iter().zip(origins) {
-            events.push(self.arrival(commit, &author, change, lines_before.unwrap_or(0))?);
+        for (change, lines_before) in commit.changes.iter().zip(lines_before) {
+            events.push(self.arrival(&made, change, lines_before)?);
         }
-        events.push(day_of_work(commit, &author)?);
+        events.push(made.day_of_work()?);
         Ok(events)
     }
 
-    fn departure(
-        &mut self,
-        commit: &Commit,
-        author: &str,
-        change: &Change,
-        old_path: &[u8],
-    ) -> Result<SizedEvent, Error> {
-        let payload = FileChange {
-            path: String::from_utf8_lossy(old_path),
-            to: Some(String::from_utf8_lossy(&change.path)),
-            authored_at: commit.authored_at,
-            ..FileChange::default()
-        };
-        self.file_event(commit, author, MOVED_AWAY, old_path, &payload)
+    fn lines_at(&self, path: &[u8]) -> u64 {
+        self.files.get(path).copied().unwrap_or(0)
     }
 
     /// What happened at the path where the file now is, or was. `lines_before`: where it comes from.
     fn arrival(
         &mut self,
-        commit: &Commit,
-        author: &str,
+        made: &Made<'_>,
         change: &Change,
         lines_before: u64,
     ) -> Result<SizedEvent, Error> {
-        let topic = topic(
-            change,
-            commit.is_merge,
-            self.files.contains_key(&change.path),
-        );
-        let comes_from = change
-            .old_path
-            .as_deref()
-            .filter(|_| matches!(topic, RENAMED | ADDED));
+        let what = topic(change);
         let (added, deleted) = change.lines.counts();
+        let comes_from = change.old_path.as_deref();
         let payload = FileChange {
-            path: String::from_utf8_lossy(&change.path),
-            from: change.old_path.as_deref().map(String::from_utf8_lossy),
-            to: None,
+            from: comes_from.map(String::from_utf8_lossy),
             added,
             deleted,
             binary: change.lines == Lines::Binary,
-            lines_before: comes_from.map(|_| lines_before),
+            lines_before: comes_from
+                .filter(|_| made.on_main_line)
+                .map(|_| lines_before),
             mode: present(&change.new_mode),
             blob: present(&change.new_blob),
-            authored_at: commit.authored_at,
+            ..made.payload(what, &change.path)
         };
-        match topic {
-            MERGED => {}
-            DELETED => drop(self.files.remove(&change.path)),
-            _ => drop(
-                self.files
+        if made.on_main_line {
+            match what {
+                DELETED => self.files.remove(&change.path),
+                _ => self
+                    .files
                     .insert(change.path.clone(), change.lines.after(lines_before)),
-            ),
+            };
         }
-        self.file_event(commit, author, topic, &change.path, &payload)
+        self.file_event(made, what, &change.path, &payload)
     }
 
     fn file_event(
         &mut self,
-        commit: &Commit,
-        author: &str,
-        topic: &str,
+        made: &Made<'_>,
+        what: &str,
         path: &[u8],
         payload: &FileChange<'_>,
     ) -> Result<SizedEvent, Error> {
         if str::from_utf8(path).is_err() {
             self.odd_path_changes += 1;
         }
-        let SizedEvent { mut event, mut len } =
-            event(commit, author, topic, file_id(path)?, payload);
+        let topic = if made.commit.is_merge { MERGED } else { what };
+        let SizedEvent { mut event, mut len } = made.event(topic, file_id(path)?, payload);
         if let Some(extension) = extension(&payload.path) {
             let tag = format!("ext:{extension}");
             len += tag.len();
@@ -160,6 +147,83 @@ impl<S: BuildHasher> CommitEvents<S> {
         }
         Ok(SizedEvent { event, len })
     }
+}
+
+/// A commit and what all its events say of it.
+struct Made<'a> {
+    commit: &'a Commit,
+    author: String,
+    on_main_line: bool,
+}
+
+impl<'a> Made<'a> {
+    /// The payload of an event about a file, as far as it is the same for all of them.
+    fn payload<'p>(&self, what: &'static str, path: &'p [u8]) -> FileChange<'p> {
+        FileChange {
+            path: String::from_utf8_lossy(path),
+            branch: !self.on_main_line,
+            brought: self.commit.is_merge.then_some(Cow::Borrowed(what)),
+            authored_at: self.commit.authored_at,
+            ..FileChange::default()
+        }
+    }
+
+    fn day_of_work(&self) -> Result<SizedEvent, Error> {
+        let commit = self.commit;
+        let day = if commit.day.is_empty() {
+            "unknown"
+        } else {
+            &commit.day
+        };
+        // The lines that a merge brings were work on the day they were written.
+        let written = commit
+            .changes
+            .iter()
+            .filter(|_| !commit.is_merge)
+            .map(|change| change.lines.counts());
+        let (added, deleted) = written.fold((0_u64, 0_u64), |sums, (added, deleted)| {
+            (
+                sums.0.saturating_add(added.unwrap_or(0)),
+                sums.1.saturating_add(deleted.unwrap_or(0)),
+            )
+        });
+        let payload = DayOfWork {
+            day,
+            merge: commit.is_merge,
+            files: commit.changes.len() as u64,
+            added,
+            deleted,
+            authored_at: commit.authored_at,
+        };
+        let id = AggregateId::text(format!("author-day:{}:{day}", self.author))?;
+        Ok(self.event(DAY_OF_WORK, id, &payload))
+    }
+
+    fn event(&self, topic: &str, id: AggregateId, payload: &impl Serialize) -> SizedEvent {
+        let payload = serde_json::to_vec(payload)
+            .expect("structs of texts and numbers always have a JSON form");
+        let commit = &self.commit.id;
+        let len = FIXED_LEN_MAX + payload.len() + 2 * commit.len();
+        let event = NewEvent::new(topic, payload)
+            .aggregate(id)
+            .tag(format!("commit:{commit}"))
+            .metadata(CORRELATION_ID, commit)
+            .metadata(AUTHOR, &self.author);
+        SizedEvent { event, len }
+    }
+}
+
+/// The commits that are reached from the last one by first parents alone, for whoever has no git to ask.
+pub(crate) fn main_line(commits: &[Commit]) -> HashSet<String> {
+    let mut found = HashSet::new();
+    let mut next = commits.last().map(|commit| commit.id.as_str());
+    for commit in commits.iter().rev() {
+        if next == Some(&commit.id) {
+            found.insert(commit.id.clone());
+            next = commit.first_parent.as_deref();
+        }
+    }
+    found
 }
 
 impl Change {
@@ -188,16 +252,7 @@ impl Lines {
     }
 }
 
-/// `is_there`: whether the file is known at the path where the change leaves it.
-fn topic(change: &Change, is_merge: bool, is_there: bool) -> &'static str {
-    let brings_nothing_new = match change.status {
-        Status::Added | Status::Copied | Status::Renamed => is_there,
-        Status::Deleted => !is_there,
-        Status::Modified | Status::TypeChanged => true,
-    };
-    if is_merge && brings_nothing_new {
-        return MERGED;
-    }
+fn topic(change: &Change) -> &'static str {
     match change.status {
         Status::Added | Status::Copied => ADDED,
         Status::Deleted => DELETED,
@@ -206,54 +261,6 @@ fn topic(change: &Change, is_merge: bool, is_there: bool) -> &'static str {
         Status::Modified if change.old_blob == change.new_blob => MODE_CHANGED,
         Status::Modified => MODIFIED,
     }
-}
-
-fn day_of_work(commit: &Commit, author: &str) -> Result<SizedEvent, Error> {
-    let day = if commit.day.is_empty() {
-        "unknown"
-    } else {
-        &commit.day
-    };
-    // The lines that a merge brings were work on the day they were written.
-    let written = commit
-        .changes
-        .iter()
-        .filter(|_| !commit.is_merge)
-        .map(|change| change.lines.counts());
-    let (added, deleted) = written.fold((0, 0), |(added, deleted): (u64, u64), counts| {
-        (
-            added.saturating_add(counts.0.unwrap_or(0)),
-            deleted.saturating_add(counts.1.unwrap_or(0)),
-        )
-    });
-    let payload = DayOfWork {
-        day,
-        merge: commit.is_merge,
-        files: commit.changes.len() as u64,
-        added,
-        deleted,
-        authored_at: commit.authored_at,
-    };
-    let id = AggregateId::text(format!("author-day:{author}:{day}"))?;
-    Ok(event(commit, author, DAY_OF_WORK, id, &payload))
-}
-
-fn event(
-    commit: &Commit,
-    author: &str,
-    topic: &str,
-    id: AggregateId,
-    payload: &impl Serialize,
-) -> SizedEvent {
-    let payload =
-        serde_json::to_vec(payload).expect("structs of texts and numbers always have a JSON form");
-    let len = FIXED_LEN_MAX + payload.len() + 2 * commit.id.len();
-    let event = NewEvent::new(topic, payload)
-        .aggregate(id)
-        .tag(format!("commit:{}", commit.id))
-        .metadata(CORRELATION_ID, &commit.id)
-        .metadata(AUTHOR, author);
-    SizedEvent { event, len }
 }
 
 /// The aggregate of a path. A path too long for an id, or one that is no text, keeps its start and gets a hash
@@ -301,6 +308,11 @@ mod tests {
 
     type TestEvents = CommitEvents<BuildHasherDefault<DefaultHasher>>;
 
+    /// Events of a history whose commits are all called alike, on the main line.
+    fn test_events() -> TestEvents {
+        TestEvents::new(Default::default(), HashSet::from(["c0ffee".to_owned()]))
+    }
+
     const BLOB: &str = "94b2ad808d0782d38d9ed598d936ea25bdcb2e58";
 
     fn change(
@@ -325,6 +337,7 @@ mod tests {
     fn commit(is_merge: bool, changes: Vec<Change>) -> Commit {
         Commit {
             id: "c0ffee".into(),
+            first_parent: None,
             is_merge,
             authored_at: Some(1_700_000_000),
             day: "2023-11-14".into(),
@@ -379,7 +392,7 @@ mod tests {
 
     #[test]
     fn a_change_has_its_path_counts_and_origin() {
-        let mut events = TestEvents::new(Default::default());
+        let mut events = test_events();
         let found = shown(
             &mut events,
             &commit(false, vec![change(Status::Added, None, "src/a.RS", 3, 0)]),
@@ -398,7 +411,7 @@ mod tests {
 
     #[test]
     fn a_rename_is_an_event_on_either_path_and_carries_the_lines() {
-        let mut events = TestEvents::new(Default::default());
+        let mut events = test_events();
         shown(
             &mut events,
             &commit(false, vec![change(Status::Added, None, "a", 30, 0)]),
@@ -425,7 +438,7 @@ mod tests {
 
     #[test]
     fn files_that_swap_names_keep_their_lines_and_end_present() {
-        let mut events = TestEvents::new(Default::default());
+        let mut events = test_events();
         let both = vec![
             change(Status::Added, None, "a", 10, 0),
             change(Status::Added, None, "b", 20, 0),
@@ -447,37 +460,83 @@ mod tests {
     }
 
     #[test]
-    fn a_merge_repeats_nothing_and_adds_what_is_new() {
-        let mut events = TestEvents::new(Default::default());
-        let branch = vec![
+    fn a_merge_is_told_under_its_own_topic_and_moves_the_main_line() {
+        let mut events = test_events();
+        let base = vec![
             change(Status::Added, None, "a", 10, 0),
-            change(Status::Added, None, "kept", 1, 0),
+            change(Status::Added, None, "old", 5, 0),
         ];
-        shown(&mut events, &commit(false, branch));
+        shown(&mut events, &commit(false, base));
         let merge = vec![
-            change(Status::Added, None, "a", 10, 0),
-            change(Status::Modified, None, "kept", 5, 0),
-            change(Status::Deleted, None, "gone", 0, 3),
-            change(Status::Added, None, "new", 4, 0),
-            change(Status::Renamed, Some("old"), "kept", 0, 0),
+            change(Status::Modified, None, "a", 2, 1),
+            change(Status::Renamed, Some("old"), "new", 1, 0),
         ];
         let found = shown(&mut events, &commit(true, merge));
+        assert_eq!(topics(&found), [MERGED, MERGED, MERGED, DAY_OF_WORK]);
+        let away = r#"{"path":"old","brought":"FileMovedAway","to":"new","binary":false,"authored_at":1700000000}"#;
+        assert_eq!(found[0], file_event(MERGED, "old", away));
         assert_eq!(
-            topics(&found),
-            [MERGED, MERGED, MERGED, ADDED, MERGED, DAY_OF_WORK]
+            events.files,
+            HashMap::from([(b"a".to_vec(), 11), (b"new".to_vec(), 6)])
         );
-        assert!(!found[4].contains("lines_before"));
-        let expected = HashMap::from([
-            (b"a".to_vec(), 10),
-            (b"kept".to_vec(), 1),
-            (b"new".to_vec(), 4),
-        ]);
-        assert_eq!(events.files, expected);
+    }
+
+    #[test]
+    fn a_branch_does_not_move_the_main_line() {
+        let mut events = test_events();
+        shown(
+            &mut events,
+            &commit(false, vec![change(Status::Added, None, "a", 10, 0)]),
+        );
+        let renamed = vec![change(Status::Renamed, Some("a"), "b", 1, 0)];
+        let beside = Commit {
+            id: "beside".into(),
+            ..commit(false, renamed)
+        };
+        let found = events.of(&beside).unwrap();
+        assert_eq!(found.len(), 3);
+        assert_eq!(events.files, HashMap::from([(b"a".to_vec(), 10)]));
+        let arrived = serde_json::to_string(&FileChange {
+            branch: true,
+            from: Some("a".into()),
+            added: Some(1),
+            deleted: Some(0),
+            mode: Some("100644".into()),
+            blob: Some(BLOB.into()),
+            authored_at: Some(1_700_000_000),
+            path: "b".into(),
+            ..FileChange::default()
+        });
+        let bytes = format!("{:?}", arrived.unwrap().into_bytes());
+        assert!(
+            format!("{:?}", found[1].event).contains(&bytes),
+            "{:?}",
+            found[1].event
+        );
+    }
+
+    #[test]
+    fn the_main_line_follows_first_parents() {
+        let made = |id: &str, first_parent: Option<&str>| Commit {
+            id: id.into(),
+            first_parent: first_parent.map(str::to_owned),
+            ..Commit::default()
+        };
+        let history = [
+            made("1", None),
+            made("2", Some("1")),
+            made("side", Some("1")),
+            made("3", Some("2")),
+            made("4", Some("3")),
+        ];
+        let expected = ["1", "2", "3", "4"].map(str::to_owned);
+        assert_eq!(main_line(&history), HashSet::from(expected));
+        assert_eq!(main_line(&[]), HashSet::new());
     }
 
     #[test]
     fn only_the_mode_changed() {
-        let mut events = TestEvents::new(Default::default());
+        let mut events = test_events();
         let mut made_executable = change(Status::Modified, None, "run", 0, 0);
         made_executable.old_blob = made_executable.new_blob.clone();
         made_executable.new_mode = "100755".into();
@@ -488,7 +547,7 @@ mod tests {
 
     #[test]
     fn authors_are_hashed_and_days_are_aggregates() {
-        let mut events = TestEvents::new(Default::default());
+        let mut events = test_events();
         let made = commit(false, Vec::new());
         let found = shown(&mut events, &made);
         assert_eq!(found.len(), 1);

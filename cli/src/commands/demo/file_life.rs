@@ -12,12 +12,11 @@ use crate::commands::demo::file_change::{DELETED, FileChange, MERGED, MODE_CHANG
 pub(crate) struct FileLife {
     pub(crate) path: String,
     pub(crate) status: FileStatus,
-    /// As far as git counted them: the commits of branches that ran side by side are added up.
+    /// On the main line, as are status and mode.
     pub(crate) lines: u64,
-    /// Everything but merges.
+    /// Of the commits of all branches, each once, as are the next ones. Without merges.
     pub(crate) changes: u64,
     pub(crate) merges: u64,
-    /// Over its whole life.
     pub(crate) added: u64,
     pub(crate) deleted: u64,
     #[serde(serialize_with = "count")]
@@ -29,6 +28,7 @@ pub(crate) struct FileLife {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum FileStatus {
+    /// Nothing has happened on the main line: it is on a branch at most.
     #[default]
     Unborn,
     Present,
@@ -44,16 +44,22 @@ impl FileLife {
         }
         if topic == MERGED {
             self.merges += 1;
-            return;
+        } else {
+            self.changes += 1;
+            self.added = self.added.saturating_add(change.added.unwrap_or(0));
+            self.deleted = self.deleted.saturating_add(change.deleted.unwrap_or(0));
+            if let Some(author) = author.filter(|author| !self.authors.contains(*author)) {
+                self.authors.insert(author.to_owned());
+            }
         }
-        self.changes += 1;
-        if let Some(author) = author.filter(|author| !self.authors.contains(*author)) {
-            self.authors.insert(author.to_owned());
+        if !change.branch {
+            self.advance(change.brought.as_deref().unwrap_or(topic), change);
         }
-        let (added, deleted) = (change.added.unwrap_or(0), change.deleted.unwrap_or(0));
-        self.added = self.added.saturating_add(added);
-        self.deleted = self.deleted.saturating_add(deleted);
-        match topic {
+    }
+
+    /// `what`: the topic of what happened on the main line.
+    fn advance(&mut self, what: &str, change: &FileChange<'_>) {
+        match what {
             DELETED => {
                 self.status = FileStatus::Deleted;
                 self.lines = 0;
@@ -66,8 +72,9 @@ impl FileLife {
             _ => {
                 self.status = FileStatus::Present;
                 let before = change.lines_before.unwrap_or(self.lines);
-                let counted = before.saturating_add(added).saturating_sub(deleted);
-                let has_lines = topic == MODE_CHANGED || !change.binary;
+                let added = before.saturating_add(change.added.unwrap_or(0));
+                let counted = added.saturating_sub(change.deleted.unwrap_or(0));
+                let has_lines = what == MODE_CHANGED || !change.binary;
                 self.lines = if has_lines { counted } else { 0 };
             }
         }
@@ -80,7 +87,7 @@ impl FileLife {
 impl fmt::Display for FileStatus {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unborn => formatter.write_str("not there yet"),
+            Self::Unborn => formatter.write_str("not on the main line yet"),
             Self::Present => formatter.write_str("present"),
             Self::Deleted => formatter.write_str("deleted"),
             Self::MovedTo(path) => write!(formatter, "moved to {path}"),
@@ -107,19 +114,48 @@ mod tests {
     }
 
     #[test]
-    fn lines_authors_and_status_add_up() {
+    fn changes_count_on_every_branch_and_lines_on_the_main_line() {
         let mut life = FileLife::default();
-        life.apply(ADDED, Some("x"), &change(10, 0));
-        life.apply(MODIFIED, Some("y"), &change(5, 3));
-        life.apply(MERGED, Some("z"), &change(100, 0));
+        life.apply(
+            ADDED,
+            Some("x"),
+            &FileChange {
+                branch: true,
+                ..change(10, 0)
+            },
+        );
+        assert_eq!((life.lines, &life.status), (0, &FileStatus::Unborn));
+        life.apply(
+            MERGED,
+            Some("z"),
+            &FileChange {
+                brought: Some(ADDED.into()),
+                ..change(10, 0)
+            },
+        );
+        life.apply(
+            MODIFIED,
+            Some("y"),
+            &FileChange {
+                branch: true,
+                ..change(5, 3)
+            },
+        );
         life.apply(MODIFIED, Some("x"), &change(0, 2));
         assert_eq!(
             (life.lines, life.changes, life.merges, life.authors.len()),
-            (10, 3, 1, 2)
+            (8, 3, 1, 2)
         );
         assert_eq!((life.added, life.deleted), (15, 5));
         assert_eq!(life.status, FileStatus::Present);
-        life.apply(DELETED, None, &change(0, 10));
+        life.apply(
+            MERGED,
+            None,
+            &FileChange {
+                brought: Some(DELETED.into()),
+                ..change(0, 8)
+            },
+        );
         assert_eq!((life.lines, &life.status), (0, &FileStatus::Deleted));
     }
 

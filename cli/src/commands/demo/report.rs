@@ -250,7 +250,10 @@ impl Report {
         let mut table = Table::new([Align::Left, Align::Left]);
         let mut row = |name: &str, value: String| table.row([name.to_owned(), value]);
         row("status", state.status.to_string());
-        row("lines", grouped(state.lines));
+        row(
+            "lines",
+            format!("{} on the main line", grouped(state.lines)),
+        );
         row(
             "changes",
             format!(

@@ -75,6 +75,7 @@ impl Repository {
             asked: asked.map(Path::to_owned),
             place,
             commit_count,
+            main_line,
         })
     }
 

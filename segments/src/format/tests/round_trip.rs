@@ -87,11 +87,11 @@ proptest! {
         let header = SegmentHeader { layout: Layout::Plain, compatible, log_id, number, salt: a, created_us: b };
         prop_assert_eq!(SegmentHeader::decode(&header.encode()), Ok(header));
 
-        let watermark = Watermark { log_id, generation: a, position: b, segment: c, end: d };
+        let watermark = Watermark { log_id, generation: a >> 1, position: b >> 1, segment: c, end: d };
         prop_assert_eq!(Watermark::decode_newest(&watermark_file(&[watermark])), Some(watermark));
 
         let mut next_position = 1 + (a >> 8);
-        let segments = (1 + (b >> 8)..).zip(counts).map(|(number, (event_count, words))| {
+        let segments = (1 + (b >> 40)..).zip(counts).map(|(number, (event_count, words))| {
             let [end, salt, first_time_us, last_time_us] = words;
             let end = (SEGMENT_HEADER_LEN as u64 / 8 + end % (1 << 28)).min(SEGMENT_LEN_MAX / 8) * 8;
             let base_position = next_position;
@@ -103,9 +103,9 @@ proptest! {
         let last = segments.last().map_or(0, |segment| segment.number);
         let manifest = Manifest {
             log_id,
-            generation: a,
+            generation: a >> 1,
             first_retained_position: b.max(1),
-            durable_position: c,
+            durable_position: c >> 1,
             heads: d % (last + 1),
             segments,
         };

@@ -1,0 +1,133 @@
+//! The contract of the recorder traits as cases that any recorder can be put through.
+//!
+//! One function for each trait; each takes a closure that makes an empty recorder, gives every case one of
+//! its own, and panics with the names of the cases that failed. A case is named by the rule it checks.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use annals::{MemoryRecorder, conformance};
+//!
+//! conformance::process_recorder(|| Arc::new(MemoryRecorder::new()));
+//! ```
+//!
+//! What differs legally between recorders is not checked: whether a version below the last is refused,
+//! and whether a failed insert of another process leaves a gap.
+
+mod aggregate;
+mod application;
+mod process;
+mod tracking;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use crate::domain::AggregateId;
+use crate::persistence::{
+    AggregateRecorder, ApplicationRecorder, ProcessRecorder, StoredEvent, TrackingRecorder,
+};
+
+/// Checks every rule of [`AggregateRecorder`].
+///
+/// # Panics
+/// With the names of the rules that do not hold.
+pub fn aggregate_recorder(make: impl Fn() -> Arc<dyn AggregateRecorder>) {
+    run(aggregate::CASES, make);
+}
+
+/// Checks every rule of [`ApplicationRecorder`] and of what it builds on.
+///
+/// # Panics
+/// With the names of the rules that do not hold.
+pub fn application_recorder(make: impl Fn() -> Arc<dyn ApplicationRecorder>) {
+    aggregate_recorder(|| make());
+    run(application::CASES, make);
+}
+
+/// Checks every rule of [`TrackingRecorder`].
+///
+/// # Panics
+/// With the names of the rules that do not hold.
+pub fn tracking_recorder(make: impl Fn() -> Arc<dyn TrackingRecorder>) {
+    run(tracking::CASES, make);
+}
+
+/// Checks every rule of [`ProcessRecorder`] and of what it builds on.
+///
+/// # Panics
+/// With the names of the rules that do not hold.
+pub fn process_recorder(make: impl Fn() -> Arc<dyn ProcessRecorder>) {
+    application_recorder(|| make());
+    tracking_recorder(|| make());
+    run(process::CASES, make);
+}
+
+/// A rule, and the code that panics when it does not hold.
+struct Case<R: ?Sized> {
+    name: &'static str,
+    check: fn(&R),
+}
+
+/// The cases of a file: each function by its name.
+macro_rules! cases {
+    ($($name:ident)+) => {
+        &[$($crate::conformance::Case { name: stringify!($name), check: $name },)+]
+    };
+}
+use cases;
+
+fn run<R: ?Sized>(cases: &[Case<R>], make: impl Fn() -> Arc<R>) {
+    let fails = |case: &&Case<R>| {
+        let recorder = make();
+        catch_unwind(AssertUnwindSafe(|| (case.check)(&recorder))).is_err()
+    };
+    let failed: Vec<_> = cases.iter().filter(fails).map(|case| case.name).collect();
+    assert!(
+        failed.is_empty(),
+        "{} of {} rules do not hold: {failed:#?}",
+        failed.len(),
+        cases.len()
+    );
+}
+
+/// An event of a text aggregate.
+fn event(aggregate: &str, version: u64) -> StoredEvent {
+    static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+    let event_id = Uuid::from_u64_pair(NEXT_ID.fetch_add(1, Ordering::Relaxed), version);
+    StoredEvent::new(event_id, "Happened", format!("{aggregate}/{version}"))
+        .of(id(aggregate), version)
+}
+
+fn with_topic(event: StoredEvent, topic: &str) -> StoredEvent {
+    StoredEvent {
+        topic: topic.to_owned(),
+        ..event
+    }
+}
+
+fn id(aggregate: &str) -> AggregateId {
+    AggregateId::text(aggregate).expect("the names in the cases are short")
+}
+
+fn versions(events: &[crate::persistence::Notification]) -> Vec<u64> {
+    events
+        .iter()
+        .filter_map(|notification| notification.event.version())
+        .collect()
+}
+
+fn positions(events: &[crate::persistence::Notification]) -> Vec<u64> {
+    events
+        .iter()
+        .map(|notification| notification.position)
+        .collect()
+}
+
+/// Long enough for a busy machine; only a recorder that breaks a rule takes so long.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Long enough for a thread to go to sleep, as a rule; too short only makes a case easier.
+const A_MOMENT: Duration = Duration::from_millis(20);

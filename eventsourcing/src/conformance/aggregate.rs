@@ -1,0 +1,372 @@
+//! Rules of [`AggregateRecorder`].
+
+use std::thread;
+
+use uuid::Uuid;
+
+use super::{Case, cases, event, id, versions};
+use crate::domain::{AggregateId, Metadata};
+use crate::persistence::{
+    AggregateRecorder, Durability, Encoding, PersistenceError, SelectEvents, StoredEvent,
+};
+
+type Recorder = dyn AggregateRecorder;
+
+pub(super) const CASES: &[Case<Recorder>] = cases! {
+    an_event_comes_back_as_it_was_given
+    tags_come_back_ascending_and_each_once
+    an_unknown_aggregate_has_no_events
+    a_uuid_and_the_text_that_spells_it_are_two_aggregates
+    a_version_is_stored_once
+    a_version_given_twice_in_one_insert_is_refused
+    versions_may_start_anywhere_and_have_gaps
+    a_refused_insert_stores_none_of_its_events
+    one_insert_may_mix_aggregates_in_any_order
+    an_insert_of_nothing_does_nothing
+    events_are_selected_ascending_or_descending
+    gt_excludes_and_lte_includes_its_version
+    limit_takes_the_first_in_the_chosen_order
+    a_limit_of_zero_selects_nothing
+    what_exceeds_a_limit_is_refused_and_not_stored
+    what_is_at_a_limit_is_stored
+    buffered_events_are_selected_at_once
+    of_two_threads_that_add_a_version_one_succeeds
+    a_closed_recorder_takes_no_events
+};
+
+fn an_event_comes_back_as_it_was_given(recorder: &Recorder) {
+    let uuid = AggregateId::from(Uuid::from_u128(77));
+    let bare = StoredEvent::new(Uuid::from_u128(1), "Bare", "").of(uuid.clone(), 1);
+    let full = StoredEvent {
+        tags: vec![vec![0, 255], b"a:b".to_vec()],
+        metadata: Metadata::from([
+            ("user".into(), "ann \u{1f41d}".into()),
+            ("empty".into(), String::new()),
+        ]),
+        encoding: Some(Encoding {
+            codec: 3,
+            key_id: 4,
+            plain_len: 5,
+        }),
+        digest: Some(6),
+        payload: (0..=255).collect(),
+        ..StoredEvent::new(Uuid::from_u128(2), "F\u{fc}ll", "").of(uuid.clone(), 2)
+    };
+    insert(recorder, vec![bare.clone(), full.clone()]);
+
+    let found: Vec<_> = select(recorder, &uuid, SelectEvents::all())
+        .into_iter()
+        .map(|found| found.event)
+        .collect();
+    assert_eq!(found, [bare, full]);
+}
+
+fn tags_come_back_ascending_and_each_once(recorder: &Recorder) {
+    let tags = ["b", "a", "b"].map(|tag| tag.as_bytes().to_vec()).to_vec();
+    insert(
+        recorder,
+        vec![StoredEvent {
+            tags,
+            ..event("a", 1)
+        }],
+    );
+    assert_eq!(
+        select(recorder, &id("a"), SelectEvents::all())[0]
+            .event
+            .tags,
+        [b"a", b"b"]
+    );
+}
+
+fn an_unknown_aggregate_has_no_events(recorder: &Recorder) {
+    insert(recorder, vec![event("a", 1)]);
+    assert!(select(recorder, &id("b"), SelectEvents::all()).is_empty());
+}
+
+fn a_uuid_and_the_text_that_spells_it_are_two_aggregates(recorder: &Recorder) {
+    let uuid = Uuid::from_u128(77);
+    let text = uuid.to_string();
+    let of_uuid = StoredEvent::new(Uuid::from_u128(1), "Happened", "").of(uuid, 1);
+    insert(recorder, vec![of_uuid.clone(), event(&text, 1)]);
+    let found = select(recorder, &uuid.into(), SelectEvents::all());
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].event, of_uuid);
+}
+
+fn a_version_is_stored_once(recorder: &Recorder) {
+    insert(recorder, vec![event("a", 1)]);
+    insert(recorder, vec![event("b", 1)]);
+    assert_conflict(recorder, vec![event("a", 1)]);
+    assert_eq!(select(recorder, &id("a"), SelectEvents::all()).len(), 1);
+}
+
+fn a_version_given_twice_in_one_insert_is_refused(recorder: &Recorder) {
+    assert_conflict(recorder, vec![event("a", 1), event("b", 1), event("a", 1)]);
+    assert!(select(recorder, &id("b"), SelectEvents::all()).is_empty());
+}
+
+fn versions_may_start_anywhere_and_have_gaps(recorder: &Recorder) {
+    insert(recorder, vec![event("a", 0), event("a", 5), event("b", 3)]);
+    insert(recorder, vec![event("a", 7)]);
+    assert_eq!(
+        versions(&select(recorder, &id("a"), SelectEvents::all())),
+        [0, 5, 7]
+    );
+    assert_eq!(
+        versions(&select(recorder, &id("b"), SelectEvents::all())),
+        [3]
+    );
+}
+
+fn a_refused_insert_stores_none_of_its_events(recorder: &Recorder) {
+    insert(recorder, vec![event("a", 1)]);
+    assert_conflict(recorder, vec![event("b", 1), event("a", 1), event("c", 1)]);
+    for aggregate in ["b", "c"] {
+        assert!(
+            select(recorder, &id(aggregate), SelectEvents::all()).is_empty(),
+            "{aggregate}"
+        );
+    }
+    insert(recorder, vec![event("b", 1), event("a", 2), event("c", 1)]);
+}
+
+fn one_insert_may_mix_aggregates_in_any_order(recorder: &Recorder) {
+    insert(
+        recorder,
+        vec![
+            event("a", 1),
+            event("b", 1),
+            event("a", 2),
+            event("c", 9),
+            event("b", 2),
+        ],
+    );
+    assert_eq!(
+        versions(&select(recorder, &id("a"), SelectEvents::all())),
+        [1, 2]
+    );
+    assert_eq!(
+        versions(&select(recorder, &id("b"), SelectEvents::all())),
+        [1, 2]
+    );
+    assert_eq!(
+        versions(&select(recorder, &id("c"), SelectEvents::all())),
+        [9]
+    );
+}
+
+fn an_insert_of_nothing_does_nothing(recorder: &Recorder) {
+    let recorded = recorder
+        .insert_events(Vec::new(), Durability::Sync)
+        .expect("nothing can be inserted");
+    assert!(recorded.is_empty());
+}
+
+fn events_are_selected_ascending_or_descending(recorder: &Recorder) {
+    insert_three(recorder);
+    assert_eq!(
+        versions(&select(recorder, &id("a"), SelectEvents::all())),
+        [1, 2, 3]
+    );
+    assert_eq!(
+        versions(&select(recorder, &id("a"), SelectEvents::all().desc())),
+        [3, 2, 1]
+    );
+}
+
+fn gt_excludes_and_lte_includes_its_version(recorder: &Recorder) {
+    insert_three(recorder);
+    let all = SelectEvents::all;
+    for (selection, expected) in [
+        (all().gt(0), &[1, 2, 3][..]),
+        (all().gt(1), &[2, 3]),
+        (all().gt(3), &[]),
+        (all().gt(u64::MAX), &[]),
+        (all().lte(0), &[]),
+        (all().lte(2), &[1, 2]),
+        (all().lte(u64::MAX), &[1, 2, 3]),
+        (all().gt(1).lte(2), &[2]),
+        (all().gt(2).lte(2), &[]),
+        (all().gt(3).lte(1), &[]),
+        (all().gt(1).lte(3).desc(), &[3, 2]),
+    ] {
+        assert_eq!(
+            versions(&select(recorder, &id("a"), selection)),
+            expected,
+            "{selection:?}"
+        );
+    }
+}
+
+fn limit_takes_the_first_in_the_chosen_order(recorder: &Recorder) {
+    insert_three(recorder);
+    let all = SelectEvents::all;
+    for (selection, expected) in [
+        (all().limit(1), &[1][..]),
+        (all().limit(9), &[1, 2, 3]),
+        (all().desc().limit(1), &[3]),
+        (all().gt(1).limit(1), &[2]),
+        (all().lte(2).desc().limit(1), &[2]),
+    ] {
+        assert_eq!(
+            versions(&select(recorder, &id("a"), selection)),
+            expected,
+            "{selection:?}"
+        );
+    }
+}
+
+fn a_limit_of_zero_selects_nothing(recorder: &Recorder) {
+    insert_three(recorder);
+    assert!(select(recorder, &id("a"), SelectEvents::all().limit(0)).is_empty());
+}
+
+fn what_exceeds_a_limit_is_refused_and_not_stored(recorder: &Recorder) {
+    let long = |len| "x".repeat(len);
+    let plain = || event("a", 1);
+    for too_much in [
+        event("a", i64::MAX as u64 + 1),
+        StoredEvent {
+            topic: String::new(),
+            ..plain()
+        },
+        StoredEvent {
+            topic: long(1025),
+            ..plain()
+        },
+        StoredEvent {
+            tags: vec![Vec::new()],
+            ..plain()
+        },
+        StoredEvent {
+            tags: vec![vec![0; 256]],
+            ..plain()
+        },
+        StoredEvent {
+            tags: (0..65).map(|tag| vec![tag]).collect(),
+            ..plain()
+        },
+        StoredEvent {
+            metadata: Metadata::from([(String::new(), String::new())]),
+            ..plain()
+        },
+        StoredEvent {
+            metadata: Metadata::from([(long(256), String::new())]),
+            ..plain()
+        },
+        StoredEvent {
+            metadata: (0..256)
+                .map(|key| (key.to_string(), String::new()))
+                .collect(),
+            ..plain()
+        },
+    ] {
+        let refused = recorder.insert_events(vec![event("b", 1), too_much], Durability::Sync);
+        assert!(
+            matches!(refused, Err(PersistenceError::Limit { .. })),
+            "{refused:?}"
+        );
+    }
+    assert!(select(recorder, &id("b"), SelectEvents::all()).is_empty());
+}
+
+fn what_is_at_a_limit_is_stored(recorder: &Recorder) {
+    let longest = StoredEvent {
+        topic: "x".repeat(1024),
+        tags: (0..64).map(|tag| vec![tag; 255]).collect(),
+        metadata: (0..255)
+            .map(|key| (format!("{key:0>255}")[..200].to_owned(), key.to_string()))
+            .collect(),
+        ..event("a", 1)
+    };
+    let long_id = id(&"x".repeat(255));
+    let of_long_id = event("b", 1).of(long_id.clone(), i64::MAX as u64);
+    insert(recorder, vec![longest.clone(), of_long_id.clone()]);
+    assert_eq!(
+        select(recorder, &id("a"), SelectEvents::all())[0].event,
+        longest
+    );
+    assert_eq!(
+        select(recorder, &long_id, SelectEvents::all())[0].event,
+        of_long_id
+    );
+}
+
+fn buffered_events_are_selected_at_once(recorder: &Recorder) {
+    recorder
+        .insert_events(vec![event("a", 1)], Durability::Buffered)
+        .expect("the insert is legal");
+    assert_eq!(
+        versions(&select(recorder, &id("a"), SelectEvents::all())),
+        [1]
+    );
+    assert_conflict(recorder, vec![event("a", 1)]);
+}
+
+fn of_two_threads_that_add_a_version_one_succeeds(recorder: &Recorder) {
+    const VERSIONS: u64 = 50;
+    let race = || {
+        let add = |version: &u64| {
+            recorder
+                .insert_events(vec![event("a", *version)], Durability::Sync)
+                .is_ok()
+        };
+        (1..=VERSIONS).filter(add).count() as u64
+    };
+    let won = thread::scope(|scope| {
+        let other = scope.spawn(race);
+        race() + other.join().expect("the other thread answers")
+    });
+    assert_eq!(won, VERSIONS);
+    let expected: Vec<_> = (1..=VERSIONS).collect();
+    assert_eq!(
+        versions(&select(recorder, &id("a"), SelectEvents::all())),
+        expected
+    );
+}
+
+fn a_closed_recorder_takes_no_events(recorder: &Recorder) {
+    insert(recorder, vec![event("a", 1)]);
+    recorder.close().expect("closing succeeds");
+    recorder.close().expect("closing again does nothing");
+    let refused = recorder.insert_events(vec![event("a", 2)], Durability::Sync);
+    assert!(
+        matches!(refused, Err(PersistenceError::Closed)),
+        "{refused:?}"
+    );
+}
+
+fn insert(recorder: &Recorder, events: Vec<StoredEvent>) {
+    let count = events.len();
+    let recorded = recorder
+        .insert_events(events, Durability::Sync)
+        .expect("the insert is legal");
+    assert_eq!(recorded.len(), count);
+}
+
+fn insert_three(recorder: &Recorder) {
+    insert(recorder, vec![event("a", 1), event("b", 1), event("a", 2)]);
+    insert(recorder, vec![event("c", 1), event("a", 3)]);
+}
+
+fn select(
+    recorder: &Recorder,
+    aggregate_id: &AggregateId,
+    select: SelectEvents,
+) -> Vec<crate::persistence::Notification> {
+    recorder
+        .select_events(aggregate_id, select)
+        .expect("events can be read")
+}
+
+#[track_caller]
+fn assert_conflict(recorder: &Recorder, events: Vec<StoredEvent>) {
+    let refused = recorder
+        .insert_events(events, Durability::Sync)
+        .expect_err("the insert is a conflict");
+    assert!(
+        matches!(refused, PersistenceError::VersionConflict { .. }),
+        "{refused:?}"
+    );
+    assert!(refused.is_conflict());
+}

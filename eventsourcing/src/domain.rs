@@ -1,0 +1,25 @@
+//! Aggregates and their events, without a word about how they are stored.
+//!
+//! What holds here:
+//! - The state of an aggregate changes by its events only: [`Root`] hands out `&A`, never `&mut A`.
+//! - A [`Root`] counts its versions 1, 2, 3, … without a gap, whatever a store would allow.
+//! - The stored name of an event is independent of where its type lives in the program.
+//!
+//! Nothing of ours is imported here, and nothing here reads a clock or a random source.
+
+mod aggregate;
+mod aggregate_id;
+mod domain_event;
+mod error;
+mod event;
+mod root;
+mod topic;
+
+pub use aggregate::Aggregate;
+pub use aggregate_id::{AGGREGATE_ID_LEN_MAX, AggregateId};
+pub(crate) use domain_event::system_time;
+pub use domain_event::{DomainEvent, Metadata};
+pub use error::DomainError;
+pub use event::Event;
+pub use root::{FIRST_VERSION, Root};
+pub use topic::{Topics, topic_of, topics_of};

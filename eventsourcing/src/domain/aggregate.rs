@@ -1,0 +1,21 @@
+//! State that changes by its events.
+
+use super::Event;
+
+/// State that its events add up to.
+///
+/// There is no default state: an aggregate begins with its first event. Both functions must give the
+/// same result for the same events for good: no clock, no randomness, no rule that may change. Rules
+/// belong to the code that decides which event to [trigger](crate::Root::trigger).
+///
+/// `#[aggregate]` will expand to this trait.
+pub trait Aggregate: Sized + Send + 'static {
+    /// What can happen to it.
+    type Event: Event;
+
+    /// The state after the first event; `None` when no aggregate can begin with this one.
+    fn start(event: &Self::Event) -> Option<Self>;
+
+    /// Changes the state by a later event. An event that changes nothing is legal.
+    fn apply(&mut self, event: &Self::Event);
+}

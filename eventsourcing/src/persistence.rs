@@ -1,0 +1,34 @@
+//! Stored events, the traits of the stores that keep them, and the way from a domain event to a stored
+//! one and back.
+//!
+//! What holds here:
+//! - A recorder sees a stored event as fields and bytes; it knows no event type.
+//! - A [`Mapper`] sees event types and bytes; it knows no recorder.
+//! - The recorder traits can be made into objects; their words are the library's own, so that a recorder
+//!   on another store needs nothing of the log.
+//!
+//! Only `domain` is imported here. The contract of the traits is in their docs, rule by rule, and every
+//! rule is a case of [`conformance`](crate::conformance).
+
+mod content;
+mod error;
+mod mapper;
+mod notification;
+mod recorder;
+mod selection;
+mod stored_event;
+mod subscription;
+mod tracking;
+mod transcoder;
+
+pub use error::{Limit, PersistenceError};
+pub use mapper::Mapper;
+pub use notification::{Notification, Recorded};
+pub use recorder::{
+    AggregateRecorder, ApplicationRecorder, Durability, ProcessRecorder, Recorder, TrackingRecorder,
+};
+pub use selection::{SelectEvents, SelectNotifications};
+pub use stored_event::{Encoding, Origin, StoredEvent};
+pub use subscription::{Follow, StopHandle, Subscription};
+pub use tracking::Tracking;
+pub use transcoder::{JsonTranscoder, ReadContent, TranscodeError, Transcoder};

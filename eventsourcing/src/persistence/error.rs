@@ -1,0 +1,252 @@
+//! What can go wrong between a domain event and its bytes in a store.
+//!
+//! The kinds are those of what a caller does: decide again, fix the call, reopen, restore. What the
+//! store itself said is the `source`.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::time::Duration;
+
+use crate::domain::{AggregateId, Topics};
+
+/// What a recorder or mapper answers instead of a result.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PersistenceError {
+    /// Somebody else has stored an event of this aggregate, or the version comes twice in one insert.
+    /// Nothing was stored.
+    #[error(
+        "aggregate {aggregate_id}: version {version} cannot be added, the last is {last}, expected a later \
+         version; load the aggregate again and decide again",
+        last = OrNone(*last)
+    )]
+    VersionConflict {
+        /// The aggregate.
+        aggregate_id: AggregateId,
+        /// Version of the event that was refused.
+        version: u64,
+        /// Last version before it; `None` when the store does not tell.
+        last: Option<u64>,
+    },
+
+    /// A tracking position is not above the one recorded. Nothing was stored.
+    #[error(
+        "tracking of {name:?}: position {position} is not above the recorded {recorded}; \
+         it has been processed already, skip it"
+    )]
+    TrackingConflict {
+        /// The upstream.
+        name: String,
+        /// Position given.
+        position: u64,
+        /// Position recorded.
+        recorded: u64,
+    },
+
+    /// Something is longer or more than any recorder takes. Nothing was stored.
+    #[error("{limit}: {found}, expected {min}..={max}; change it to fit", min = limit.range().0, max = limit.range().1)]
+    Limit {
+        /// What is out of range.
+        limit: Limit,
+        /// Its size.
+        found: u64,
+    },
+
+    /// A payload, or all events of one insert together, are larger than this store takes. Nothing was stored.
+    #[error(
+        "the events are larger than the store takes; save fewer at once, or keep large content elsewhere"
+    )]
+    TooLarge {
+        /// What the store said: found and expected.
+        #[source]
+        source: Box<dyn StdError + Send + Sync>,
+    },
+
+    /// An event type whose serde form has no stored name for this event.
+    #[error(
+        "{type_name}: its serde form names no topic it would read again; make it an enum without `tag` and \
+         `untagged`, or a struct"
+    )]
+    NoTopic {
+        /// The event type.
+        type_name: &'static str,
+    },
+
+    /// A stored event is of a type the program does not know.
+    #[error(
+        "stored topic {topic:?} is unknown, expected one of {expected}; add a variant of that name, \
+         an `alias`, or a unit variant marked `other`"
+    )]
+    UnknownTopic {
+        /// Topic found.
+        topic: String,
+        /// Topics the event type reads.
+        expected: Topics,
+    },
+
+    /// An event cannot be turned into bytes. Nothing was stored.
+    #[error("event {topic:?}: cannot be encoded; its fields must be what the transcoder can write")]
+    Encode {
+        /// Its topic.
+        topic: &'static str,
+        /// What the transcoder said.
+        #[source]
+        source: Box<dyn StdError + Send + Sync>,
+    },
+
+    /// A stored payload does not have the shape of its event type.
+    #[error(
+        "stored event {topic:?}: its payload does not have the fields expected; \
+         give new fields a `default`, and keep the types of old ones"
+    )]
+    Decode {
+        /// Its topic.
+        topic: String,
+        /// What the transcoder said.
+        #[source]
+        source: Box<dyn StdError + Send + Sync>,
+    },
+
+    /// A stored payload is compressed or encrypted in a way this mapper does not know.
+    #[error(
+        "stored event {topic:?}: codec {codec} with key {key_id}, expected a plain payload; \
+         configure the compressor and cipher it was stored with"
+    )]
+    UnknownEncoding {
+        /// Its topic.
+        topic: String,
+        /// See [`Encoding::codec`](crate::Encoding::codec).
+        codec: u8,
+        /// See [`Encoding::key_id`](crate::Encoding::key_id).
+        key_id: u32,
+    },
+
+    /// An event that belongs to no aggregate was read as one of an aggregate.
+    #[error(
+        "stored event {topic:?}: belongs to no aggregate, expected one; read it as a notification"
+    )]
+    NoAggregate {
+        /// Its topic.
+        topic: String,
+    },
+
+    /// A position was not reached in time.
+    #[error(
+        "tracking of {name:?}: at {reached} after {timeout:?}, expected {position}; \
+         wait longer, or see what keeps the follower",
+        reached = OrNone(*reached)
+    )]
+    WaitTimeout {
+        /// The upstream.
+        name: String,
+        /// Position waited for.
+        position: u64,
+        /// Position reached; `None` when nothing is recorded.
+        reached: Option<u64>,
+        /// How long was waited.
+        timeout: Duration,
+    },
+
+    /// The recorder has been closed.
+    #[error("the store is closed; open it again")]
+    Closed,
+
+    /// The store failed while storing: the events may or may not have survived.
+    #[error(
+        "unknown whether the events were stored; open the store again and look them up by their ids"
+    )]
+    Indeterminate {
+        /// What the store said.
+        #[source]
+        source: Box<dyn StdError + Send + Sync>,
+    },
+
+    /// Stored data is damaged.
+    #[error("stored data is damaged; restore it from a backup, the rest stays readable")]
+    Damaged {
+        /// What the store found, and where.
+        #[source]
+        source: Box<dyn StdError + Send + Sync>,
+    },
+
+    /// The store refused. Nothing was stored.
+    #[error("the store cannot {doing}; its own message says why and what to do")]
+    Store {
+        /// The step.
+        doing: &'static str,
+        /// What the store said.
+        #[source]
+        source: Box<dyn StdError + Send + Sync>,
+    },
+}
+
+impl PersistenceError {
+    /// Whether somebody else was faster: load again, decide again, save again.
+    pub fn is_conflict(&self) -> bool {
+        matches!(
+            self,
+            Self::VersionConflict { .. } | Self::TrackingConflict { .. }
+        )
+    }
+}
+
+/// What can be too long, or too many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+#[allow(missing_docs, reason = "Display says each in words")]
+pub enum Limit {
+    Topic,
+    Tags,
+    Tag,
+    Metadata,
+    MetadataKey,
+    TrackingName,
+    Version,
+}
+
+impl Limit {
+    pub(crate) fn check(self, found: u64) -> Result<(), PersistenceError> {
+        let (min, max) = self.range();
+        match (min..=max).contains(&found) {
+            true => Ok(()),
+            false => Err(PersistenceError::Limit { limit: self, found }),
+        }
+    }
+
+    /// Least and greatest size, both allowed.
+    pub fn range(self) -> (u64, u64) {
+        match self {
+            Self::Topic => (1, 1024),
+            Self::Tags => (0, 64),
+            Self::Metadata => (0, 255),
+            // Databases count in signed integers.
+            Self::Version => (0, i64::MAX as u64),
+            Self::Tag | Self::MetadataKey | Self::TrackingName => (1, 255),
+        }
+    }
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Topic => "bytes of a topic",
+            Self::Tags => "tags of an event",
+            Self::Tag => "bytes of a tag",
+            Self::Metadata => "metadata entries of an event",
+            Self::MetadataKey => "bytes of a metadata key",
+            Self::TrackingName => "bytes of a tracking name",
+            Self::Version => "version of an event",
+        })
+    }
+}
+
+struct OrNone(Option<u64>);
+
+impl fmt::Display for OrNone {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(number) => number.fmt(formatter),
+            None => formatter.write_str("none"),
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! What a store must do.
+//!
+//! The traits build on each other: who only saves and loads aggregates needs [`AggregateRecorder`]; who is
+//! followed, [`ApplicationRecorder`]; who follows, [`TrackingRecorder`]; who does both, [`ProcessRecorder`].
+//! All can be made into objects. Every rule stated here is a case of [`conformance`](crate::conformance).
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use super::{
+    Notification, PersistenceError, Recorded, SelectEvents, SelectNotifications, StoredEvent,
+    Subscription, Tracking,
+};
+use crate::domain::AggregateId;
+
+/// What every recorder is.
+pub trait Recorder: Debug + Send + Sync {
+    /// Makes everything durable that is not, and releases the store. Subscriptions end, waits end with
+    /// [`PersistenceError::Closed`], and so does every later insert. Closing again does nothing.
+    ///
+    /// # Errors
+    /// [`PersistenceError::Indeterminate`] when the last sync failed.
+    fn close(&self) -> Result<(), PersistenceError>;
+}
+
+/// Stores events of aggregates and reads them back.
+pub trait AggregateRecorder: Recorder {
+    /// Stores events of any aggregates, in the order given, all of them or none.
+    ///
+    /// Answers position and time of each event, aligned to `events`; the positions of one insert ascend,
+    /// and no other insert's events come between them. No events: nothing happens, and the answer is empty.
+    ///
+    /// (Aggregate, version) is unique, within one insert as well. Versions need not be contiguous, and
+    /// may start anywhere, 0 included. A recorder may refuse a version that is not above the aggregate's
+    /// last even if it is unused (`memory` and `log` do: 1, 5, 3 is refused at 3).
+    ///
+    /// A failed insert leaves no trace: no event, and no gap in the positions.
+    ///
+    /// # Errors
+    /// [`PersistenceError::VersionConflict`], [`PersistenceError::Limit`], [`PersistenceError::TooLarge`],
+    /// [`PersistenceError::Store`], [`PersistenceError::Closed`]: nothing was stored.
+    /// [`PersistenceError::Indeterminate`]: see there.
+    fn insert_events(
+        &self,
+        events: Vec<StoredEvent>,
+        durability: Durability,
+    ) -> Result<Vec<Recorded>, PersistenceError>;
+
+    /// The events of an aggregate, by version; none when there is no such aggregate.
+    ///
+    /// Sees every acknowledged event, [`Buffered`](Durability::Buffered) ones too.
+    ///
+    /// # Errors
+    /// [`PersistenceError::Damaged`], [`PersistenceError::Store`].
+    fn select_events(
+        &self,
+        aggregate_id: &AggregateId,
+        select: SelectEvents,
+    ) -> Result<Vec<Notification>, PersistenceError>;
+}
+
+/// Gives all events one sequence that others can follow.
+pub trait ApplicationRecorder: AggregateRecorder {
+    /// Durable notifications, ascending by position.
+    ///
+    /// # Errors
+    /// [`PersistenceError::Damaged`], [`PersistenceError::Store`].
+    fn select_notifications(
+        &self,
+        select: &SelectNotifications,
+    ) -> Result<Vec<Notification>, PersistenceError>;
+
+    /// The last durable position; `None` when there are no events.
+    ///
+    /// # Errors
+    /// [`PersistenceError::Store`].
+    fn max_position(&self) -> Result<Option<u64>, PersistenceError>;
+
+    /// Follows the durable notifications behind position `after` (0: from the beginning) that have one of
+    /// these topics (none given: any): first those that are there, then those to come, without a gap and
+    /// without a duplicate.
+    ///
+    /// # Errors
+    /// [`PersistenceError::Store`].
+    fn subscribe(&self, after: u64, topics: &[&str]) -> Result<Subscription, PersistenceError>;
+}
+
+/// Records how far upstream sequences have been processed. Upstreams do not affect each other.
+pub trait TrackingRecorder: Recorder {
+    /// Records a position. It must be above the one recorded: what was skipped cannot be filled in later.
+    ///
+    /// # Errors
+    /// [`PersistenceError::TrackingConflict`], and as [`AggregateRecorder::insert_events`].
+    fn insert_tracking(&self, tracking: Tracking) -> Result<(), PersistenceError>;
+
+    /// The position recorded for an upstream; `None` when there is none.
+    ///
+    /// # Errors
+    /// [`PersistenceError::Store`].
+    fn max_tracking(&self, name: &str) -> Result<Option<u64>, PersistenceError>;
+
+    /// Whether everything of an upstream up to `position` has been processed.
+    ///
+    /// # Errors
+    /// [`PersistenceError::Store`].
+    fn has_tracking(&self, name: &str, position: u64) -> Result<bool, PersistenceError> {
+        Ok(self
+            .max_tracking(name)?
+            .is_some_and(|recorded| recorded >= position))
+    }
+
+    /// Blocks until `position` of an upstream has been processed; returns at once when it has been.
+    /// A waiting thread is woken by the insert that reaches it, provided that goes through this recorder.
+    ///
+    /// # Errors
+    /// [`PersistenceError::WaitTimeout`] after `timeout`, [`PersistenceError::Closed`].
+    fn wait(&self, name: &str, position: u64, timeout: Duration) -> Result<(), PersistenceError>;
+}
+
+/// Stores events together with the position they are an effect of, so that each upstream event takes
+/// effect exactly once.
+pub trait ProcessRecorder: ApplicationRecorder + TrackingRecorder {
+    /// As [`AggregateRecorder::insert_events`] and [`TrackingRecorder::insert_tracking`] in one: a conflict
+    /// of either leaves no trace of both. No events: the position alone is recorded.
+    ///
+    /// # Errors
+    /// Those of both.
+    fn insert_events_tracked(
+        &self,
+        events: Vec<StoredEvent>,
+        tracking: Tracking,
+        durability: Durability,
+    ) -> Result<Vec<Recorded>, PersistenceError>;
+}
+
+/// What an acknowledged insert survives. A recorder that knows one level only gives that one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// A loss of power, on a device that honours a flush.
+    #[default]
+    Sync,
+    /// The end of the process, however sudden. A crash of the system may lose the latest inserts, always a
+    /// suffix. Notifications and subscriptions show such events only once they are durable.
+    Buffered,
+}

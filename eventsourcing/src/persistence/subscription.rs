@@ -1,0 +1,102 @@
+//! Following a recorder's notifications: catch-up, then live.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Notification, PersistenceError};
+
+/// Blocking iterator over notifications, without end until it is stopped or the recorder is closed.
+///
+/// An error does not end it: the next item follows.
+#[derive(Debug)]
+pub struct Subscription {
+    source: Box<dyn Follow>,
+}
+
+impl Subscription {
+    /// For those who write a recorder.
+    pub fn new(source: impl Follow + 'static) -> Self {
+        Self {
+            source: Box::new(source),
+        }
+    }
+
+    /// The next notification; `None` when none came within `timeout`, or it is
+    /// [stopped](Subscription::is_stopped).
+    pub fn next_timeout(
+        &mut self,
+        timeout: Duration,
+    ) -> Option<Result<Notification, PersistenceError>> {
+        self.source.next_within(Some(timeout))
+    }
+
+    /// Every position up to this one has been looked at, whether its topic matched or not: a follower
+    /// that subscribes again behind it misses nothing.
+    pub fn position(&self) -> u64 {
+        self.source.position()
+    }
+
+    /// Whether it has been stopped, or its recorder closed.
+    pub fn is_stopped(&self) -> bool {
+        self.source.is_stopped()
+    }
+
+    /// Stops it from any thread.
+    pub fn stop_handle(&self) -> StopHandle {
+        self.source.stop_handle()
+    }
+}
+
+impl Iterator for Subscription {
+    type Item = Result<Notification, PersistenceError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.source.next_within(None)
+    }
+}
+
+/// What a recorder implements to be [subscribed](super::ApplicationRecorder::subscribe) to.
+pub trait Follow: fmt::Debug + Send {
+    /// The next notification. Blocks for at most `timeout`, without end when there is none. `None` when
+    /// nothing came in time, and always once it is stopped.
+    fn next_within(
+        &mut self,
+        timeout: Option<Duration>,
+    ) -> Option<Result<Notification, PersistenceError>>;
+
+    /// See [`Subscription::position`].
+    fn position(&self) -> u64;
+
+    /// See [`Subscription::is_stopped`].
+    fn is_stopped(&self) -> bool;
+
+    /// See [`Subscription::stop_handle`].
+    fn stop_handle(&self) -> StopHandle;
+}
+
+/// Stops a [`Subscription`] from any thread.
+#[derive(Clone)]
+pub struct StopHandle {
+    stop: Arc<dyn Fn() + Send + Sync>,
+}
+
+impl StopHandle {
+    /// For those who write a recorder: `stop` must wake a thread that waits, and be harmless when repeated.
+    pub fn new(stop: impl Fn() + Send + Sync + 'static) -> Self {
+        Self {
+            stop: Arc::new(stop),
+        }
+    }
+
+    /// Ends the iteration; a thread that waits in it is woken. Stopping again does nothing.
+    pub fn stop(&self) {
+        (self.stop)();
+    }
+}
+
+impl fmt::Debug for StopHandle {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("StopHandle").finish_non_exhaustive()
+    }
+}

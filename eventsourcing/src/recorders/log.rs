@@ -1,0 +1,400 @@
+//! Events in an Annals log: durable, in one directory, by one process.
+//!
+//! The only file of the library that knows the engine. It turns the library's words into the engine's
+//! and back, moves payloads without copying, and keeps no state of its own but for waking those who
+//! [`wait`](TrackingRecorder::wait) for a tracking position.
+
+use std::ops::Bound;
+use std::path::Path;
+use std::time::Duration;
+
+use annals_engine::{
+    Batch, Direction, Event, Log, NewEvent, Query, QueryItem, RecordedEvent, Version,
+};
+use parking_lot::{Condvar, Mutex};
+use uuid::Uuid;
+
+use crate::domain::AggregateId;
+use crate::persistence::{
+    AggregateRecorder, ApplicationRecorder, Durability, Encoding, Follow, Notification, Origin,
+    PersistenceError, ProcessRecorder, Recorded, Recorder, SelectEvents, SelectNotifications,
+    StopHandle, StoredEvent, Subscription, Tracking, TrackingRecorder,
+};
+
+/// Keeps events in an Annals log.
+///
+/// Versions of an aggregate must ascend in the order they are inserted: 1, 5, 7 is legal; 1, 5, 3 is refused
+/// at 3 as a conflict, since the log counts a version that is not above the last as taken.
+#[derive(Debug)]
+pub struct LogRecorder {
+    log: Log,
+    closed: Mutex<bool>,
+    advanced: Condvar,
+}
+
+impl LogRecorder {
+    /// Opens the log in `dir` for writing, and creates it when it is missing.
+    ///
+    /// # Errors
+    /// [`PersistenceError::Store`] when it is in use, cannot be written, or is no log this release reads;
+    /// [`PersistenceError::Damaged`].
+    pub fn open(dir: impl AsRef<Path>) -> Result<Self, PersistenceError> {
+        Log::open(dir)
+            .map(Self::from)
+            .map_err(|error| failure("be opened", error))
+    }
+
+    /// The log, for what a recorder does not offer: verification, figures, conditions.
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    fn insert(
+        &self,
+        events: Vec<StoredEvent>,
+        tracking: Option<Tracking>,
+        durability: Durability,
+    ) -> Result<Vec<Recorded>, PersistenceError> {
+        events.iter().try_for_each(StoredEvent::check)?;
+        tracking.iter().try_for_each(Tracking::check)?;
+        let first_id = events.first().map(|event| event.event_id);
+
+        let mut batch = Batch::new().durability(match durability {
+            Durability::Sync => annals_engine::Durability::Sync,
+            Durability::Buffered => annals_engine::Durability::Buffered,
+        });
+        events
+            .into_iter()
+            .for_each(|event| batch.push(new_event(event)));
+        let is_tracked = tracking.is_some();
+        if let Some(Tracking { name, position }) = tracking {
+            batch = batch.tracking(name, position);
+        }
+        let appended = self
+            .log
+            .append(batch)
+            .map_err(|error| failure("store events", error))?;
+
+        if is_tracked {
+            // Under the lock, or a thread between looking and waiting would sleep on.
+            let _closed = self.closed.lock();
+            self.advanced.notify_all();
+        }
+        let time_us = first_id.and_then(|event_id| self.time_of(event_id, appended.first));
+        Ok((appended.first..=appended.last)
+            .map(|position| Recorded { position, time_us })
+            .collect())
+    }
+
+    /// When the event at this position was stored; the same for all of one append. That succeeded, so if
+    /// the event cannot be read now, the time is merely unknown. By id, since that shows buffered events too.
+    fn time_of(&self, event_id: Uuid, position: u64) -> Option<u64> {
+        let view = self.log.view();
+        let event = view.get(event_id).ok()??;
+        (event.position() == position).then(|| event.time_us())
+    }
+}
+
+/// A recorder on a log that was opened with options of its own.
+impl From<Log> for LogRecorder {
+    fn from(log: Log) -> Self {
+        Self {
+            log,
+            closed: Mutex::new(false),
+            advanced: Condvar::new(),
+        }
+    }
+}
+
+impl Recorder for LogRecorder {
+    fn close(&self) -> Result<(), PersistenceError> {
+        let outcome = self
+            .log
+            .close()
+            .map_err(|error| failure("be closed", error));
+        *self.closed.lock() = true;
+        self.advanced.notify_all();
+        outcome
+    }
+}
+
+impl AggregateRecorder for LogRecorder {
+    fn insert_events(
+        &self,
+        events: Vec<StoredEvent>,
+        durability: Durability,
+    ) -> Result<Vec<Recorded>, PersistenceError> {
+        match events.is_empty() {
+            true => Ok(Vec::new()),
+            false => self.insert(events, None, durability),
+        }
+    }
+
+    fn select_events(
+        &self,
+        aggregate_id: &AggregateId,
+        select: SelectEvents,
+    ) -> Result<Vec<Notification>, PersistenceError> {
+        let versions = (
+            select.gt.map_or(Bound::Unbounded, Bound::Excluded),
+            select.lte.map_or(Bound::Unbounded, Bound::Included),
+        );
+        let direction = if select.desc {
+            Direction::Backward
+        } else {
+            Direction::Forward
+        };
+        self.log
+            .view()
+            .read_aggregate(&engine_id(aggregate_id), versions, direction)
+            .take(select.limit.unwrap_or(usize::MAX))
+            .map(|event| {
+                event
+                    .map_err(read_failure)
+                    .and_then(|event| notification(&event))
+            })
+            .collect()
+    }
+}
+
+impl ApplicationRecorder for LogRecorder {
+    fn select_notifications(
+        &self,
+        select: &SelectNotifications,
+    ) -> Result<Vec<Notification>, PersistenceError> {
+        let Some((first, last)) = select.positions() else {
+            return Ok(Vec::new());
+        };
+        let topics = select.topics.iter().map(String::as_str);
+        self.log
+            .view()
+            .read(first..=last, &topic_query(topics), Direction::Forward)
+            .take(select.limit)
+            .map(|event| {
+                event
+                    .map_err(read_failure)
+                    .and_then(|event| notification(&event))
+            })
+            .collect()
+    }
+
+    fn max_position(&self) -> Result<Option<u64>, PersistenceError> {
+        Ok(Some(self.log.durable_head()).filter(|head| *head > 0))
+    }
+
+    fn subscribe(&self, after: u64, topics: &[&str]) -> Result<Subscription, PersistenceError> {
+        let query = topic_query(topics.iter().copied());
+        Ok(Subscription::new(LogSubscription(
+            self.log.subscribe(after, query),
+        )))
+    }
+}
+
+impl TrackingRecorder for LogRecorder {
+    fn insert_tracking(&self, tracking: Tracking) -> Result<(), PersistenceError> {
+        self.insert(Vec::new(), Some(tracking), Durability::Sync)
+            .map(drop)
+    }
+
+    fn max_tracking(&self, name: &str) -> Result<Option<u64>, PersistenceError> {
+        Ok(self.log.tracking(name))
+    }
+
+    fn wait(&self, name: &str, position: u64, timeout: Duration) -> Result<(), PersistenceError> {
+        let is_behind = || {
+            self.log
+                .tracking(name)
+                .is_none_or(|reached| reached < position)
+        };
+        let mut closed = self.closed.lock();
+        self.advanced
+            .wait_while_for(&mut closed, |closed| is_behind() && !*closed, timeout);
+        match (is_behind(), *closed) {
+            (false, _) => Ok(()),
+            (true, true) => Err(PersistenceError::Closed),
+            (true, false) => {
+                let reached = self.log.tracking(name);
+                Err(PersistenceError::WaitTimeout {
+                    name: name.to_owned(),
+                    position,
+                    reached,
+                    timeout,
+                })
+            }
+        }
+    }
+}
+
+impl ProcessRecorder for LogRecorder {
+    fn insert_events_tracked(
+        &self,
+        events: Vec<StoredEvent>,
+        tracking: Tracking,
+        durability: Durability,
+    ) -> Result<Vec<Recorded>, PersistenceError> {
+        self.insert(events, Some(tracking), durability)
+    }
+}
+
+#[derive(Debug)]
+struct LogSubscription(annals_engine::Subscription);
+
+impl Follow for LogSubscription {
+    fn next_within(
+        &mut self,
+        timeout: Option<Duration>,
+    ) -> Option<Result<Notification, PersistenceError>> {
+        let event = match timeout {
+            Some(timeout) => self.0.next_timeout(timeout),
+            None => self.0.next(),
+        };
+        Some(event?.map_err(read_failure).and_then(owned_notification))
+    }
+
+    fn position(&self) -> u64 {
+        self.0.position()
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.0.is_stopped()
+    }
+
+    fn stop_handle(&self) -> StopHandle {
+        let handle = self.0.stop_handle();
+        StopHandle::new(move || handle.stop())
+    }
+}
+
+fn topic_query<'a>(topics: impl Iterator<Item = &'a str>) -> Query {
+    let item = topics.fold(QueryItem::new(), QueryItem::topic);
+    match item.is_all() {
+        true => Query::all(),
+        false => item.into(),
+    }
+}
+
+fn engine_id(id: &AggregateId) -> annals_engine::AggregateId {
+    match (id.as_uuid(), id.as_text()) {
+        (Some(uuid), _) => uuid.into(),
+        (None, text) => annals_engine::AggregateId::Text(text.unwrap_or_default().into()),
+    }
+}
+
+fn library_id(id: annals_engine::AggregateId) -> Result<AggregateId, PersistenceError> {
+    match id {
+        annals_engine::AggregateId::Uuid(uuid) => Ok(uuid.into()),
+        annals_engine::AggregateId::Text(text) => {
+            AggregateId::text(text).map_err(|error| PersistenceError::Damaged {
+                source: error.into(),
+            })
+        }
+    }
+}
+
+fn new_event(event: StoredEvent) -> NewEvent {
+    let mut new = NewEvent::new(event.topic, event.payload)
+        .event_id(event.event_id)
+        .tags(event.tags);
+    if let Some(Origin {
+        aggregate_id,
+        version,
+    }) = event.origin
+    {
+        new = new
+            .aggregate(engine_id(&aggregate_id))
+            .version(Version::Given(version));
+    }
+    if let Some(Encoding {
+        codec,
+        key_id,
+        plain_len,
+    }) = event.encoding
+    {
+        new = new.encoding(annals_engine::Encoding {
+            codec,
+            key_id,
+            plain_len,
+        });
+    }
+    if let Some(digest) = event.digest {
+        new = new.digest(digest);
+    }
+    event
+        .metadata
+        .into_iter()
+        .fold(new, |new, (key, value)| new.metadata(key, value))
+}
+
+fn notification(event: &Event<'_>) -> Result<Notification, PersistenceError> {
+    // One copy of everything, which the next step moves.
+    owned_notification(event.to_owned())
+}
+
+fn owned_notification(event: RecordedEvent) -> Result<Notification, PersistenceError> {
+    let aggregate_id = event.aggregate_id.map(library_id).transpose()?;
+    let origin = aggregate_id.zip(event.version);
+    let stored = StoredEvent {
+        origin: origin.map(|(aggregate_id, version)| Origin {
+            aggregate_id,
+            version,
+        }),
+        topic: event.topic,
+        event_id: event.event_id,
+        tags: event.tags,
+        metadata: event.metadata.into_iter().collect(),
+        encoding: event.encoding.map(|encoding| Encoding {
+            codec: encoding.codec,
+            key_id: encoding.key_id,
+            plain_len: encoding.plain_len,
+        }),
+        digest: event.digest,
+        payload: event.payload,
+    };
+    Ok(Notification {
+        position: event.position,
+        time_us: event.time_us,
+        event: stored,
+    })
+}
+
+fn read_failure(error: annals_engine::Error) -> PersistenceError {
+    failure("read events", error)
+}
+
+/// The engine's answer in the library's words, with the engine's own as source where it says more.
+fn failure(doing: &'static str, error: annals_engine::Error) -> PersistenceError {
+    use annals_engine::{Error, ExpectedVersion};
+    match error {
+        Error::VersionConflict {
+            aggregate,
+            expected: ExpectedVersion::Below(version),
+            found,
+        } => match library_id(aggregate) {
+            Ok(aggregate_id) => PersistenceError::VersionConflict {
+                aggregate_id,
+                version,
+                last: found,
+            },
+            Err(error) => error,
+        },
+        Error::TrackingConflict { name, given, found } => PersistenceError::TrackingConflict {
+            name,
+            position: given,
+            recorded: found,
+        },
+        Error::Closed => PersistenceError::Closed,
+        error @ Error::Limit { .. } => PersistenceError::TooLarge {
+            source: error.into(),
+        },
+        error @ Error::Indeterminate { .. } => PersistenceError::Indeterminate {
+            source: error.into(),
+        },
+        error @ Error::Corrupt { .. } => PersistenceError::Damaged {
+            source: error.into(),
+        },
+        error => PersistenceError::Store {
+            doing,
+            source: error.into(),
+        },
+    }
+}

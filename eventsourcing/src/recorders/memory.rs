@@ -1,0 +1,369 @@
+//! Events in memory, gone with the recorder: for tests, and the twin that tells what the log must do.
+//!
+//! One lock around everything, one condition for whoever waits. An insert is checked whole before
+//! anything is changed, so that a refused one leaves no trace.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use annals_segments::{Clock, SystemClock};
+use parking_lot::{Condvar, Mutex};
+
+use crate::domain::AggregateId;
+use crate::persistence::{
+    AggregateRecorder, ApplicationRecorder, Durability, Follow, Notification, PersistenceError,
+    ProcessRecorder, Recorded, Recorder, SelectEvents, SelectNotifications, StopHandle,
+    StoredEvent, Subscription, Tracking, TrackingRecorder,
+};
+
+/// Keeps events in memory. Inserts are as durable as the process, whatever [`Durability`] says.
+#[derive(Debug)]
+pub struct MemoryRecorder {
+    shared: Arc<Shared>,
+}
+
+impl MemoryRecorder {
+    /// An empty recorder.
+    pub fn new() -> Self {
+        Self::with_clock(SystemClock)
+    }
+
+    /// An empty recorder that takes the time of events from `clock`.
+    pub fn with_clock(clock: impl Clock + 'static) -> Self {
+        let (state, changed) = Default::default();
+        Self {
+            shared: Arc::new(Shared {
+                clock: Arc::new(clock),
+                state,
+                changed,
+            }),
+        }
+    }
+
+    fn insert(
+        &self,
+        events: Vec<StoredEvent>,
+        tracking: Option<Tracking>,
+    ) -> Result<Vec<Recorded>, PersistenceError> {
+        events.iter().try_for_each(StoredEvent::check)?;
+        tracking.iter().try_for_each(Tracking::check)?;
+        let mut state = self.shared.state.lock();
+        state.check_open()?;
+        state.check_versions(&events)?;
+        tracking
+            .iter()
+            .try_for_each(|tracking| state.check_tracking(tracking))?;
+
+        let now_us = self.shared.clock.now_us();
+        let recorded = events
+            .into_iter()
+            .map(|event| state.push(event, now_us))
+            .collect();
+        if let Some(Tracking { name, position }) = tracking {
+            state.tracking.insert(name, position);
+        }
+        self.shared.changed.notify_all();
+        Ok(recorded)
+    }
+}
+
+impl Default for MemoryRecorder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Recorder for MemoryRecorder {
+    fn close(&self) -> Result<(), PersistenceError> {
+        self.shared.state.lock().closed = true;
+        self.shared.changed.notify_all();
+        Ok(())
+    }
+}
+
+impl AggregateRecorder for MemoryRecorder {
+    fn insert_events(
+        &self,
+        events: Vec<StoredEvent>,
+        _: Durability,
+    ) -> Result<Vec<Recorded>, PersistenceError> {
+        match events.is_empty() {
+            true => Ok(Vec::new()),
+            false => self.insert(events, None),
+        }
+    }
+
+    fn select_events(
+        &self,
+        aggregate_id: &AggregateId,
+        select: SelectEvents,
+    ) -> Result<Vec<Notification>, PersistenceError> {
+        let state = self.shared.state.lock();
+        let places = state
+            .aggregates
+            .get(aggregate_id)
+            .map_or(&[][..], Vec::as_slice);
+        let chosen = places
+            .iter()
+            .map(|place| &state.notifications[*place])
+            .filter(|notification| {
+                let version = notification.event.version();
+                select.gt.is_none_or(|gt| version > Some(gt))
+                    && select.lte.is_none_or(|lte| version <= Some(lte))
+            });
+        let limit = select.limit.unwrap_or(usize::MAX);
+        Ok(match select.desc {
+            false => chosen.take(limit).cloned().collect(),
+            true => chosen.rev().take(limit).cloned().collect(),
+        })
+    }
+}
+
+impl ApplicationRecorder for MemoryRecorder {
+    fn select_notifications(
+        &self,
+        select: &SelectNotifications,
+    ) -> Result<Vec<Notification>, PersistenceError> {
+        let Some((first, last)) = select.positions() else {
+            return Ok(Vec::new());
+        };
+        let state = self.shared.state.lock();
+        Ok(state
+            .behind(first - 1)
+            .iter()
+            .take_while(|notification| notification.position <= last)
+            .filter(|notification| is_chosen(&select.topics, &notification.event.topic))
+            .take(select.limit)
+            .cloned()
+            .collect())
+    }
+
+    fn max_position(&self) -> Result<Option<u64>, PersistenceError> {
+        Ok(self
+            .shared
+            .state
+            .lock()
+            .notifications
+            .last()
+            .map(|last| last.position))
+    }
+
+    fn subscribe(&self, after: u64, topics: &[&str]) -> Result<Subscription, PersistenceError> {
+        Ok(Subscription::new(MemorySubscription {
+            shared: self.shared.clone(),
+            topics: topics.iter().map(|topic| (*topic).to_owned()).collect(),
+            looked_at: after,
+            stopped: Arc::default(),
+        }))
+    }
+}
+
+impl TrackingRecorder for MemoryRecorder {
+    fn insert_tracking(&self, tracking: Tracking) -> Result<(), PersistenceError> {
+        self.insert(Vec::new(), Some(tracking)).map(drop)
+    }
+
+    fn max_tracking(&self, name: &str) -> Result<Option<u64>, PersistenceError> {
+        Ok(self.shared.state.lock().tracking.get(name).copied())
+    }
+
+    fn wait(&self, name: &str, position: u64, timeout: Duration) -> Result<(), PersistenceError> {
+        let mut state = self.shared.state.lock();
+        let is_behind = |state: &mut State| {
+            state
+                .tracking
+                .get(name)
+                .is_none_or(|reached| *reached < position)
+        };
+        self.shared.changed.wait_while_for(
+            &mut state,
+            |state| is_behind(state) && !state.closed,
+            timeout,
+        );
+        if !is_behind(&mut state) {
+            return Ok(());
+        }
+        state.check_open()?;
+        let reached = state.tracking.get(name).copied();
+        Err(PersistenceError::WaitTimeout {
+            name: name.to_owned(),
+            position,
+            reached,
+            timeout,
+        })
+    }
+}
+
+impl ProcessRecorder for MemoryRecorder {
+    fn insert_events_tracked(
+        &self,
+        events: Vec<StoredEvent>,
+        tracking: Tracking,
+        _: Durability,
+    ) -> Result<Vec<Recorded>, PersistenceError> {
+        self.insert(events, Some(tracking))
+    }
+}
+
+#[derive(Debug)]
+struct Shared {
+    clock: Arc<dyn Clock>,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The notification at position `p` is in place `p - 1`.
+    notifications: Vec<Notification>,
+    /// Places of an aggregate's events, ascending by version.
+    aggregates: HashMap<AggregateId, Vec<usize>>,
+    tracking: HashMap<String, u64>,
+    closed: bool,
+}
+
+impl State {
+    fn check_open(&self) -> Result<(), PersistenceError> {
+        match self.closed {
+            true => Err(PersistenceError::Closed),
+            false => Ok(()),
+        }
+    }
+
+    fn check_versions(&self, events: &[StoredEvent]) -> Result<(), PersistenceError> {
+        let mut last_versions = HashMap::new();
+        for origin in events.iter().filter_map(|event| event.origin.as_ref()) {
+            let id = &origin.aggregate_id;
+            let last = last_versions
+                .entry(id)
+                .or_insert_with(|| self.last_version(id));
+            if last.is_some_and(|last| origin.version <= last) {
+                let (aggregate_id, version) = (id.clone(), origin.version);
+                return Err(PersistenceError::VersionConflict {
+                    aggregate_id,
+                    version,
+                    last: *last,
+                });
+            }
+            *last = Some(origin.version);
+        }
+        Ok(())
+    }
+
+    fn check_tracking(&self, tracking: &Tracking) -> Result<(), PersistenceError> {
+        let Tracking { name, position } = tracking;
+        match self.tracking.get(name) {
+            Some(recorded) if position <= recorded => Err(PersistenceError::TrackingConflict {
+                name: name.clone(),
+                position: *position,
+                recorded: *recorded,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    fn last_version(&self, id: &AggregateId) -> Option<u64> {
+        let place = self.aggregates.get(id)?.last()?;
+        self.notifications[*place].event.version()
+    }
+
+    fn push(&mut self, mut event: StoredEvent, now_us: u64) -> Recorded {
+        event.tags.sort_unstable();
+        event.tags.dedup();
+        let place = self.notifications.len();
+        if let Some(id) = event.aggregate_id() {
+            self.aggregates.entry(id.clone()).or_default().push(place);
+        }
+        let position = place as u64 + 1;
+        let time_us = self
+            .notifications
+            .last()
+            .map_or(now_us, |last| last.time_us.max(now_us));
+        self.notifications.push(Notification {
+            position,
+            time_us,
+            event,
+        });
+        Recorded {
+            position,
+            time_us: Some(time_us),
+        }
+    }
+
+    /// The notifications behind a position.
+    fn behind(&self, position: u64) -> &[Notification] {
+        let place = usize::try_from(position).unwrap_or(usize::MAX);
+        self.notifications.get(place..).unwrap_or_default()
+    }
+}
+
+#[derive(Debug)]
+struct MemorySubscription {
+    shared: Arc<Shared>,
+    topics: Vec<String>,
+    looked_at: u64,
+    stopped: Arc<AtomicBool>,
+}
+
+impl Follow for MemorySubscription {
+    fn next_within(
+        &mut self,
+        timeout: Option<Duration>,
+    ) -> Option<Result<Notification, PersistenceError>> {
+        let Self {
+            shared,
+            topics,
+            looked_at,
+            stopped,
+        } = self;
+        let is_over = |state: &State| state.closed || stopped.load(Ordering::SeqCst);
+        let mut next = None;
+        let mut look = |state: &mut State| {
+            if is_over(state) {
+                return false;
+            }
+            for notification in state.behind(*looked_at) {
+                *looked_at = notification.position;
+                if is_chosen(topics, &notification.event.topic) {
+                    next = Some(Ok(notification.clone()));
+                    return false;
+                }
+            }
+            true
+        };
+        let mut state = shared.state.lock();
+        match timeout {
+            Some(timeout) => drop(
+                shared
+                    .changed
+                    .wait_while_for(&mut state, &mut look, timeout),
+            ),
+            None => shared.changed.wait_while(&mut state, &mut look),
+        }
+        next
+    }
+
+    fn position(&self) -> u64 {
+        self.looked_at
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::SeqCst) || self.shared.state.lock().closed
+    }
+
+    fn stop_handle(&self) -> StopHandle {
+        let (shared, stopped) = (self.shared.clone(), self.stopped.clone());
+        StopHandle::new(move || {
+            stopped.store(true, Ordering::SeqCst);
+            // Under the lock, or a thread between looking and waiting would sleep on.
+            let _state = shared.state.lock();
+            shared.changed.notify_all();
+        })
+    }
+}
+
+fn is_chosen(topics: &[String], topic: &str) -> bool {
+    topics.is_empty() || topics.iter().any(|chosen| chosen == topic)
+}

@@ -1,0 +1,344 @@
+//! Saving, loading and following, on memory and log alike.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use annals::{
+    AggregateId, AnyRoot, Application, ApplicationRecorder, Durability, Error, LogRecorder,
+    MemoryRecorder, PersistenceError, Root, SectionId, SelectNotifications, topics_of,
+};
+
+use crate::school::{Course, CourseEvent, Dog, DogEvent};
+
+fn applications() -> [Application; 2] {
+    let log = annals_engine::Log::in_memory().unwrap();
+    let recorders: [Arc<dyn ApplicationRecorder>; 2] = [
+        Arc::new(MemoryRecorder::new()),
+        Arc::new(LogRecorder::from(log)),
+    ];
+    recorders.map(|recorder| Application::builder(recorder).build().unwrap())
+}
+
+fn fido(app: &Application) -> Root<Dog> {
+    let mut fido = Root::<Dog>::new(app.new_id(), DogEvent::registered("Fido")).unwrap();
+    fido.trigger(DogEvent::trick_added("roll over"));
+    fido
+}
+
+#[test]
+fn what_was_saved_is_loaded_with_its_version_and_times() {
+    for app in applications() {
+        let mut dog = fido(&app);
+        let recordings = app.save(&mut dog).unwrap();
+        assert!(dog.pending().is_empty());
+        assert_eq!(
+            recordings
+                .iter()
+                .map(|recording| recording.position)
+                .collect::<Vec<_>>(),
+            [1, 2]
+        );
+        assert_eq!(
+            recordings
+                .iter()
+                .map(|recording| recording.version)
+                .collect::<Vec<_>>(),
+            [Some(1), Some(2)]
+        );
+        assert_eq!(recordings[1].topic, "dog.trick-added");
+
+        let copy = app.repository().get::<Dog>(dog.id()).unwrap();
+        assert_eq!((&*copy, copy.version()), (&*dog, 2));
+        assert_eq!(
+            (copy.created_at(), copy.modified_at()),
+            (dog.created_at(), dog.modified_at())
+        );
+        assert!(dog.created_at().unwrap() > SystemTime::UNIX_EPOCH);
+    }
+}
+
+#[test]
+fn a_save_of_several_types_is_one_commit_and_a_conflict_stores_none() {
+    for app in applications() {
+        let mut dog = fido(&app);
+        let mut course = Root::<Course>::new(app.new_id(), CourseEvent::Opened).unwrap();
+        assert_eq!(app.save((&mut dog, &mut course)).unwrap().len(), 3);
+
+        let mut stale = app.repository().get::<Dog>(dog.id()).unwrap();
+        dog.trigger(DogEvent::trick_added("sit"));
+        app.save(&mut dog).unwrap();
+        stale.trigger(DogEvent::trick_added("fetch"));
+        course.trigger(CourseEvent::DogJoined);
+
+        let conflict = app.save((&mut course, &mut stale)).unwrap_err();
+        assert!(conflict.is_conflict(), "{conflict:?}");
+        assert_eq!((course.pending().len(), stale.pending().len()), (1, 1));
+        assert_eq!(app.repository().get::<Course>(course.id()).unwrap().dogs, 0);
+
+        app.save(&mut course).unwrap();
+        assert_eq!(app.repository().get::<Course>(course.id()).unwrap().dogs, 1);
+    }
+}
+
+#[test]
+fn events_keep_their_ids_from_one_attempt_to_the_next() {
+    for app in applications() {
+        let mut dog = fido(&app);
+        app.save(&mut dog).unwrap();
+        let mut stale = app.repository().get_at::<Dog>(dog.id(), 1).unwrap();
+        stale.trigger(DogEvent::trick_added("sit"));
+        assert!(stale.pending()[0].event_id.is_none());
+        assert!(app.save(&mut stale).unwrap_err().is_conflict());
+        let first = stale.pending()[0].event_id.unwrap();
+        assert!(app.save(&mut stale).unwrap_err().is_conflict());
+        assert_eq!(stale.pending()[0].event_id, Some(first));
+        assert_eq!(first.get_version_num(), 7);
+    }
+}
+
+#[test]
+fn roots_are_saved_in_every_form() {
+    for app in applications() {
+        let dogs = || [fido(&app), fido(&app)];
+        let [mut a, mut b] = dogs();
+        assert_eq!(app.save([&mut a, &mut b]).unwrap().len(), 4);
+        let [mut a, mut b] = dogs();
+        assert_eq!(app.save(vec![&mut a, &mut b]).unwrap().len(), 4);
+        let mut all = Vec::from(dogs());
+        assert_eq!(app.save(&mut all).unwrap().len(), 4);
+        assert_eq!(app.save(&mut all[..]).unwrap().len(), 0);
+        let mut course = Root::<Course>::new(app.new_id(), CourseEvent::Opened).unwrap();
+        let [mut a, _] = dogs();
+        let any: Vec<&mut dyn AnyRoot> = vec![&mut a, &mut course];
+        assert_eq!(app.save_with(any, Durability::Buffered).unwrap().len(), 3);
+    }
+}
+
+#[test]
+fn an_aggregate_is_loaded_as_it_was() {
+    for app in applications() {
+        let mut dog = fido(&app);
+        app.save(&mut dog).unwrap();
+        let repository = app.repository();
+        assert!(
+            repository
+                .get_at::<Dog>(dog.id(), 1)
+                .unwrap()
+                .tricks
+                .is_empty()
+        );
+        assert_eq!(
+            repository.get_at::<Dog>(dog.id(), 2).unwrap().tricks,
+            ["roll over"]
+        );
+        assert_eq!(repository.get_at::<Dog>(dog.id(), 9).unwrap().version(), 2);
+        assert!(
+            repository
+                .get_at::<Dog>(dog.id(), 0)
+                .unwrap_err()
+                .is_not_found()
+        );
+    }
+}
+
+#[test]
+fn an_unknown_aggregate_is_not_found() {
+    for app in applications() {
+        let mut dog = fido(&app);
+        assert!(!app.repository().contains(dog.id()).unwrap());
+        let missing = app.repository().get::<Dog>(dog.id()).unwrap_err();
+        assert!(
+            matches!(&missing, Error::AggregateNotFound { id, version: None } if id == dog.id())
+        );
+        app.save(&mut dog).unwrap();
+        assert!(app.repository().contains(dog.id()).unwrap());
+    }
+}
+
+#[test]
+fn an_aggregate_of_another_type_is_refused() {
+    for app in applications() {
+        let mut dog = fido(&app);
+        app.save(&mut dog).unwrap();
+        let refused = app.repository().get::<Course>(dog.id()).unwrap_err();
+        let Error::Persistence {
+            source: PersistenceError::UnknownTopic { topic, expected },
+            ..
+        } = refused
+        else {
+            panic!("{refused:?}")
+        };
+        assert_eq!(
+            (topic.as_str(), expected),
+            ("Registered", topics_of::<CourseEvent>())
+        );
+    }
+}
+
+#[test]
+fn versions_with_a_gap_cannot_be_replayed() {
+    for app in applications() {
+        let id = AggregateId::text("dog-1").unwrap();
+        let event = |version: u64, event: DogEvent| {
+            let event_id = uuid::Uuid::from_u128(version.into());
+            app.mapper()
+                .encode(&event, event_id)
+                .unwrap()
+                .of(id.clone(), version)
+        };
+        let events = vec![
+            event(1, DogEvent::registered("Fido")),
+            event(3, DogEvent::trick_added("sit")),
+        ];
+        app.recorder()
+            .insert_events(events, Durability::Sync)
+            .unwrap();
+        let refused = app.repository().get::<Dog>(&id).unwrap_err();
+        assert!(matches!(refused, Error::Replay { .. }), "{refused:?}");
+    }
+}
+
+#[test]
+fn metadata_and_tags_lie_beside_the_payload() {
+    for app in applications() {
+        let mut dog = Root::<Dog>::new(
+            AggregateId::text("dog-1").unwrap(),
+            DogEvent::registered("Fido"),
+        )
+        .unwrap();
+        let metadata = [("user".to_owned(), "ann".to_owned())].into();
+        dog.trigger_with(DogEvent::trick_added("sit"), metadata);
+        app.save(&mut dog).unwrap();
+        let found = app
+            .notification_log()
+            .select(&SelectNotifications::first(10))
+            .unwrap();
+        assert_eq!(found[0].event.tags, [b"name:Fido"]);
+        assert_eq!(found[0].event.payload, br#"{"name":"Fido"}"#);
+        assert_eq!(found[1].event.metadata["user"], "ann");
+    }
+}
+
+#[test]
+fn the_notification_log_is_read_section_by_section() {
+    for app in applications() {
+        let mut dog = fido(&app);
+        (3..=25).for_each(|n| dog.trigger(DogEvent::trick_added(&n.to_string())));
+        app.save(&mut dog).unwrap();
+
+        let log = app.notification_log();
+        let (mut next, mut seen, mut names) = (Some("1,10".parse().unwrap()), vec![], vec![]);
+        while let Some(id) = next {
+            let section = log.section(id).unwrap();
+            seen.extend(section.items.iter().map(|item| item.position));
+            names.push(section.id.unwrap().to_string());
+            next = section.next_id;
+        }
+        assert_eq!(seen, (1..=25).collect::<Vec<_>>());
+        assert_eq!(names, ["1,10", "11,20", "21,25"]);
+
+        assert_eq!(
+            log.section(SectionId { first: 0, last: 99 })
+                .unwrap()
+                .items
+                .len(),
+            10
+        );
+        assert_eq!(
+            log.section(SectionId { first: 3, last: 5 })
+                .unwrap()
+                .next_id
+                .unwrap()
+                .to_string(),
+            "6,8"
+        );
+        let empty = log
+            .section(SectionId {
+                first: 26,
+                last: 35,
+            })
+            .unwrap();
+        assert_eq!(
+            (empty.id, empty.items.len(), empty.next_id),
+            (None, 0, None)
+        );
+        assert!(
+            log.section(SectionId { first: 9, last: 3 })
+                .unwrap()
+                .items
+                .is_empty()
+        );
+        assert!(
+            log.section(SectionId {
+                first: 0,
+                last: u64::MAX
+            })
+            .is_ok()
+        );
+
+        let too_many = log.select(&SelectNotifications::first(11)).unwrap_err();
+        assert!(matches!(
+            too_many,
+            Error::SectionSize { found: 11, max: 10 }
+        ));
+        let topics = SelectNotifications::first(2)
+            .after(1)
+            .topics(topics_of::<DogEvent>().iter());
+        assert_eq!(log.select(&topics).unwrap().len(), 2);
+    }
+}
+
+#[test]
+fn a_subscription_shows_saved_events_that_the_mapper_decodes() {
+    for app in applications() {
+        let mut subscription = app.subscribe(0, &["dog.trick-added"]).unwrap();
+        app.save(&mut fido(&app)).unwrap();
+        let shown = subscription
+            .next_timeout(Duration::from_secs(20))
+            .unwrap()
+            .unwrap();
+        assert_eq!(
+            app.mapper().decode::<DogEvent>(&shown.event).unwrap(),
+            DogEvent::trick_added("roll over")
+        );
+        app.close().unwrap();
+        assert!(subscription.next().is_none());
+    }
+}
+
+#[test]
+fn a_closed_application_saves_nothing_and_keeps_the_events_pending() {
+    for app in applications() {
+        let mut dog = fido(&app);
+        app.close().unwrap();
+        app.close().unwrap();
+        let refused = app.save(&mut dog).unwrap_err();
+        assert!(
+            matches!(
+                refused,
+                Error::Persistence {
+                    source: PersistenceError::Closed,
+                    ..
+                }
+            ),
+            "{refused:?}"
+        );
+        assert_eq!(dog.pending().len(), 2);
+    }
+}
+
+#[test]
+fn an_option_out_of_range_is_refused() {
+    let refused = Application::builder(Arc::new(MemoryRecorder::new()))
+        .section_size(0)
+        .build()
+        .unwrap_err();
+    assert!(matches!(
+        refused,
+        Error::InvalidOption {
+            option: "section_size",
+            found: 0,
+            min: 1
+        }
+    ));
+}

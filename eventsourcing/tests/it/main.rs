@@ -1,0 +1,13 @@
+//! The promises of the library, kept by both recorders.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a helper of a test fails as the test does"
+)]
+
+mod application;
+mod dog_school;
+mod layers;
+mod log_recorder;
+mod recorders;
+mod school;

@@ -1,0 +1,157 @@
+//! Rules of the house that neither compiler nor lints know.
+//!
+//! They run over the files of the project as they are on the disk, tracked or not yet. Where a file opens
+//! others is no rule here: `clippy.toml` sees to that.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Lines of a source file: beyond them it holds more than one concept.
+const LINES_MAX: usize = 1000;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("..")
+        .canonicalize()
+        .unwrap()
+}
+
+/// Every file of the project that is text, with its path from the root.
+fn files() -> Vec<(String, String)> {
+    let mut files = Vec::new();
+    collect(&root(), "", &mut files);
+    assert!(files.len() > 50, "{} files found", files.len());
+    files
+}
+
+fn collect(folder: &Path, prefix: &str, files: &mut Vec<(String, String)>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let is_built = ["target", "corpus", "artifacts", "coverage"].contains(&name.as_str());
+        let is_hidden = name.starts_with('.') && name != ".ci" && name != ".gitignore";
+        if is_built || is_hidden {
+            continue;
+        }
+        let path = format!("{prefix}{name}");
+        let kind = entry.file_type().unwrap();
+        if kind.is_dir() {
+            collect(&entry.path(), &format!("{path}/"), files);
+        } else if kind.is_file() {
+            // What is not UTF-8 is a fixture.
+            files.extend(
+                fs::read_to_string(entry.path())
+                    .ok()
+                    .map(|text| (path, text)),
+            );
+        }
+    }
+}
+
+fn sources() -> impl Iterator<Item = (String, String)> {
+    files()
+        .into_iter()
+        .filter(|(path, _)| path.ends_with(".rs"))
+}
+
+fn assert_none(broken: Vec<String>, rule: &str) {
+    assert!(broken.is_empty(), "{rule}:\n{}", broken.join("\n"));
+}
+
+#[test]
+fn every_source_file_opens_by_saying_what_it_is() {
+    let is_silent =
+        |text: &str| !text.starts_with("//!") && !text.starts_with("#![doc = include_str!(");
+    let silent = sources()
+        .filter(|(_, text)| is_silent(text))
+        .map(|(path, _)| path)
+        .collect();
+    assert_none(silent, "no `//!` in the first line");
+}
+
+#[test]
+fn no_source_file_outgrows_its_concept() {
+    let lengths = sources().map(|(path, text)| (path, text.lines().count()));
+    let long = lengths
+        .filter(|(_, lines)| *lines > LINES_MAX)
+        .map(|(path, lines)| format!("{path}: {lines}"));
+    assert_none(long.collect(), "files of more than 1,000 lines");
+}
+
+#[test]
+fn nothing_is_left_for_later_in_the_source() {
+    // Put together, so that this file does not find itself.
+    let words = [
+        concat!("TO", "DO"),
+        concat!("FIX", "ME"),
+        concat!("todo", "!("),
+        concat!("unimplemented", "!("),
+    ];
+    assert_none(
+        lines_with(&words),
+        "finish it, or file it where work is planned",
+    );
+}
+
+#[test]
+fn no_file_names_a_place_on_one_machine() {
+    let places = [
+        concat!("/wo", "rk/"),
+        concat!("/ro", "ot/"),
+        concat!("/ho", "me/"),
+        concat!("/tm", "p/"),
+    ];
+    assert_none(lines_with(&places), "absolute paths of one machine");
+}
+
+fn lines_with(words: &[&str]) -> Vec<String> {
+    let mut found = Vec::new();
+    for (path, text) in files() {
+        for (line, number) in text.lines().zip(1..) {
+            if words.iter().any(|word| line.contains(word)) {
+                found.push(format!("{path}:{number}: {}", line.trim()));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn every_crate_says_what_it_is_and_follows_the_lints_of_the_workspace() {
+    let manifests = files()
+        .into_iter()
+        .filter(|(path, _)| path.ends_with("Cargo.toml"));
+    let mut broken = Vec::new();
+    for (path, text) in manifests.filter(|(_, text)| text.contains("[package]")) {
+        let is_described = text
+            .lines()
+            .any(|line| line.starts_with("description = \"") && line.len() > 30);
+        // The fuzzer's workspace has targets of one line.
+        let follows = text.contains("[lints]\nworkspace = true") || path.starts_with("fuzz/");
+        if !is_described || !follows {
+            broken.push(path);
+        }
+    }
+    assert_none(broken, "no description, or no `[lints] workspace = true`");
+}
+
+#[test]
+fn the_test_command_can_be_run() {
+    for (path, text) in files() {
+        if ["test", ".ci/run"].contains(&path.as_str()) {
+            assert!(
+                text.starts_with("#!/usr/bin/env bash\n"),
+                "{path} has no interpreter"
+            );
+            #[cfg(unix)]
+            {
+                use std::os::unix::fs::PermissionsExt;
+                let mode = fs::metadata(root().join(&path))
+                    .unwrap()
+                    .permissions()
+                    .mode();
+                assert_eq!(mode & 0o111, 0o111, "{path} is not executable");
+            }
+        }
+    }
+}
