@@ -70,6 +70,8 @@ pub struct Appended {
     pub first: u64,
     /// Position of the last event; one below `first` for a batch without events.
     pub last: u64,
+    /// When they were stored, microseconds since the Unix epoch.
+    pub time_us: u64,
 }
 
 impl Log {

@@ -8,7 +8,7 @@ use std::fmt;
 use std::ops::{Bound, Range, RangeBounds};
 use std::sync::Arc;
 
-use annals_index::KeyHash;
+use annals_index::{KeyHash, KeyIndex, Postings};
 use annals_segments::format::FormatError;
 use annals_segments::format::align_up;
 use annals_segments::format::frame::{Frame, FrameKind};
@@ -259,6 +259,7 @@ impl Cursor {
                     versions,
                     direction,
                     places,
+                    segment: None,
                     ahead: Vec::new(),
                     shown: 0,
                 })
@@ -481,6 +482,8 @@ struct AggregateCursor {
     direction: Direction,
     /// Segments not looked at yet, the next one last.
     places: Vec<usize>,
+    /// The segment that is being looked at.
+    segment: Option<PostingsLeft>,
     /// Records looked up ahead, in the order in which they are shown.
     ahead: Vec<RecordPlace>,
     /// How many of them have been shown.
@@ -535,90 +538,149 @@ impl AggregateCursor {
             };
             if is_past {
                 self.places.clear();
+                self.segment = None;
                 self.ahead.clear();
             }
         }
     }
 
-    /// Looks up the records of the next segments, enough to have their cache misses overlap. Answers
-    /// whether there are any.
+    /// Looks up the next records, enough to have their cache misses overlap. Answers whether there are any.
     fn look_ahead(&mut self, view: &View) -> Result<bool, Error> {
         self.ahead.clear();
         self.shown = 0;
-        while self.ahead.len() < LOOK_AHEAD
-            && let Some(place) = self.places.pop()
-        {
-            self.enter(view, place)?;
-            // What was found is shown behind the error.
-            if let Some(error) = view.set.segments[place].lost_keys() {
-                return Err(error);
+        while self.ahead.len() < LOOK_AHEAD {
+            if let Some(segment) = &mut self.segment {
+                let taken = segment.take(self.direction, LOOK_AHEAD_MAX);
+                if segment.left.is_empty() {
+                    self.segment = None;
+                }
+                self.look_up(view, taken)?;
+            } else if let Some(place) = self.places.pop() {
+                let left = self.postings_in_range(view, place)?;
+                self.segment =
+                    Some(PostingsLeft { place, left }).filter(|segment| !segment.left.is_empty());
+                // What was found is shown behind the error.
+                if let Some(error) = view.set.segments[place].lost_keys() {
+                    return Err(error);
+                }
+            } else {
+                break;
             }
         }
-        for window in self.ahead.chunks(LOOK_AHEAD).take(1) {
-            // Reading an event waits for its record and then for its frame header, some 100 ns each when
-            // they are not in the cache. Asked for together, they arrive together.
-            let touched = window
-                .iter()
-                .map(|record| record.segment(view).touch_record(record.offset));
-            let headers = touched.sum::<usize>();
-            let touched = window
-                .iter()
-                .map(|record| record.segment(view).touch_header(record.offset));
-            std::hint::black_box(headers + touched.sum::<usize>());
-        }
+        // Reading an event waits for its record and then for its frame header, some 100 ns each when they
+        // are not in the cache. Asked for together, they arrive together.
+        let window = &self.ahead[..self.ahead.len().min(LOOK_AHEAD)];
+        let records = window
+            .iter()
+            .map(|record| record.segment(view).touch_record(record.offset));
+        let records = records.sum::<usize>();
+        let headers = window
+            .iter()
+            .map(|record| record.segment(view).touch_header(record.offset));
+        std::hint::black_box(records + headers.sum::<usize>());
         Ok(!self.ahead.is_empty())
     }
 
-    /// Looks up the records of one segment, without those outside the range of versions: by bisection.
-    fn enter(&mut self, view: &View, place: usize) -> Result<(), Error> {
-        let segment = &view.set.segments[place];
-        let visible = view.ordinals_in(place, &(0..view.visible.saturating_add(1)));
+    /// Appends the places of these postings to what is looked up, in the order in which they are shown.
+    fn look_up(&mut self, view: &View, taken: PostingsLeft) -> Result<(), Error> {
         let before = self.ahead.len();
-        segment.with_index(|index| {
-            let postings = index.postings(self.key).range(visible);
+        let PostingsLeft { place, left } = taken;
+        view.set.segments[place].with_index(|index| {
+            let postings = index.postings(self.key);
             self.ahead
-                .extend(postings.iter().map(|ordinal| RecordPlace {
-                    place: place as u32,
-                    ordinal,
-                    offset: index.offset(ordinal).unwrap_or(0),
-                }));
+                .extend(left.filter_map(|posting| record_place(index, postings, place, posting)));
         })?;
-        // A collision or damage has no version to compare: it is kept, and the walk passes over it.
-        let version = |record: &RecordPlace| {
-            let event = record.event(view).ok()?;
-            event.version().filter(|_| event.is_of(&self.id))
-        };
-        if self.direction == Direction::Forward && self.versions.start > 0 {
-            let start = bisect(&self.ahead[before..], |record| {
-                version(record).map(|version| version < self.versions.start)
-            });
-            self.ahead.drain(before..before + start);
-        }
         if self.direction == Direction::Backward {
-            if self.versions.end < u64::MAX {
-                let end = bisect_end(&self.ahead[before..], |record| {
-                    version(record).map(|version| version < self.versions.end)
-                });
-                self.ahead.truncate(before + end);
-            }
             self.ahead[before..].reverse();
         }
         Ok(())
     }
+
+    /// The postings of one segment that are visible and may be in the range of versions: by bisection.
+    fn postings_in_range(&self, view: &View, place: usize) -> Result<Range<usize>, Error> {
+        let segment = &view.set.segments[place];
+        let visible = view.ordinals_in(place, &(0..view.visible.saturating_add(1)));
+        let mut left =
+            segment.with_index(|index| 0..index.postings(self.key).lower_bound(visible.end))?;
+        // A collision or damage has no version to compare: it is kept, and the walk passes over it.
+        let version = |posting: usize| {
+            let record = segment
+                .with_index(|index| record_place(index, index.postings(self.key), place, posting))
+                .ok()??;
+            let event = record.event(view).ok()?;
+            event.version().filter(|_| event.is_of(&self.id))
+        };
+        if self.direction == Direction::Forward && self.versions.start > 0 {
+            left.start = partition_point(left.clone(), |posting| {
+                version(posting).is_some_and(|version| version < self.versions.start)
+            });
+        }
+        if self.direction == Direction::Backward && self.versions.end < u64::MAX {
+            left.end = partition_point(left.clone(), |posting| {
+                version(posting).is_none_or(|version| version < self.versions.end)
+            });
+        }
+        Ok(left)
+    }
+}
+
+/// Postings of a segment, by their index in the list of the key.
+#[derive(Clone, Debug)]
+struct PostingsLeft {
+    place: usize,
+    left: Range<usize>,
+}
+
+impl PostingsLeft {
+    /// Takes up to `count` off the end that is shown next.
+    fn take(&mut self, direction: Direction, count: usize) -> Self {
+        let count = count.min(self.left.len());
+        let left = match direction {
+            Direction::Forward => self.left.start..self.left.start + count,
+            Direction::Backward => self.left.end - count..self.left.end,
+        };
+        match direction {
+            Direction::Forward => self.left.start = left.end,
+            Direction::Backward => self.left.end = left.start,
+        }
+        Self {
+            place: self.place,
+            left,
+        }
+    }
+}
+
+fn record_place(
+    index: &dyn KeyIndex,
+    postings: Postings<'_>,
+    place: usize,
+    posting: usize,
+) -> Option<RecordPlace> {
+    let ordinal = postings.get(posting)?;
+    let offset = index.offset(ordinal).unwrap_or(0);
+    Some(RecordPlace {
+        place: place as u32,
+        ordinal,
+        offset,
+    })
+}
+
+/// The first in `range` for which `is_before` does not hold, when those for which it does come first.
+fn partition_point(mut range: Range<usize>, is_before: impl Fn(usize) -> bool) -> usize {
+    while !range.is_empty() {
+        let middle = range.start + range.len() / 2;
+        match is_before(middle) {
+            true => range.start = middle + 1,
+            false => range.end = middle,
+        }
+    }
+    range.start
 }
 
 /// Records of an aggregate that are looked up at a time, at least, as long as there are more.
 const LOOK_AHEAD: usize = 32;
-
-/// Index of the first item that is not before the range, or an earlier one when some item cannot tell.
-fn bisect(items: &[RecordPlace], is_before: impl Fn(&RecordPlace) -> Option<bool>) -> usize {
-    items.partition_point(|item| is_before(item).unwrap_or(false))
-}
-
-/// Index behind the last item that is in the range, or a later one when some item cannot tell.
-fn bisect_end(items: &[RecordPlace], is_before: impl Fn(&RecordPlace) -> Option<bool>) -> usize {
-    items.partition_point(|item| is_before(item).unwrap_or(true))
-}
+/// And at most, of one segment.
+const LOOK_AHEAD_MAX: usize = 256;
 
 fn event_at(view: &View, position: u64) -> Result<Event<'_>, Error> {
     let lost = || Error::Corrupt {

@@ -265,6 +265,7 @@ impl Writer {
         Ok(Appended {
             first: base_position,
             last: self.next_position - 1,
+            time_us,
         })
     }
 

@@ -37,3 +37,8 @@ pub use persistence::{
     TrackingRecorder, TranscodeError, Transcoder,
 };
 pub use recorders::{LogRecorder, MemoryRecorder};
+
+/// The programs in the README are compiled and run with the other examples.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -21,6 +21,7 @@ fn acknowledge(group: &[Arc<Submission>], committed: &AtomicUsize) {
         submission.complete(Ok(Appended {
             first: position,
             last: position,
+            time_us: 0,
         }));
     }
 }

@@ -12,7 +12,6 @@ use annals_engine::{
     Batch, Direction, Event, Log, NewEvent, Query, QueryItem, RecordedEvent, Version,
 };
 use parking_lot::{Condvar, Mutex};
-use uuid::Uuid;
 
 use crate::domain::AggregateId;
 use crate::persistence::{
@@ -57,7 +56,6 @@ impl LogRecorder {
     ) -> Result<Vec<Recorded>, PersistenceError> {
         events.iter().try_for_each(StoredEvent::check)?;
         tracking.iter().try_for_each(Tracking::check)?;
-        let first_id = events.first().map(|event| event.event_id);
 
         let mut batch = Batch::new().durability(match durability {
             Durability::Sync => annals_engine::Durability::Sync,
@@ -80,18 +78,10 @@ impl LogRecorder {
             let _closed = self.closed.lock();
             self.advanced.notify_all();
         }
-        let time_us = first_id.and_then(|event_id| self.time_of(event_id, appended.first));
+        let time_us = Some(appended.time_us);
         Ok((appended.first..=appended.last)
             .map(|position| Recorded { position, time_us })
             .collect())
-    }
-
-    /// When the event at this position was stored; the same for all of one append. That succeeded, so if
-    /// the event cannot be read now, the time is merely unknown. By id, since that shows buffered events too.
-    fn time_of(&self, event_id: Uuid, position: u64) -> Option<u64> {
-        let view = self.log.view();
-        let event = view.get(event_id).ok()??;
-        (event.position() == position).then(|| event.time_us())
     }
 }
 
