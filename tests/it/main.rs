@@ -8,6 +8,7 @@
 mod append;
 mod fuzz_seeds;
 mod kill;
+mod power_loss;
 mod refusals;
 mod reopen;
 mod tidy;

@@ -2,8 +2,9 @@
 //! small enough to roll often.
 
 pub mod failing_disk;
-
 pub mod fuzz;
+pub mod log_files;
+pub mod power_cut_disk;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

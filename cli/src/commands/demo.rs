@@ -1,8 +1,8 @@
 //! `annals demo`: the history of a git repository as events, written once and read in every way.
 //!
 //! The steps stand in [`run`]; each has its file: the repository and its text ([`repository`],
-//! [`git_history`]), commits as events ([`commit_events`], [`file_change`]), a projection over the log
-//! ([`hottest`]), an aggregate ([`file_life`]), and what is printed ([`report`]).
+//! [`git_history`]), commits as events ([`commit_events`], [`mod@file_change`]), a projection over the log
+//! ([`mod@hottest`]), an aggregate ([`file_life`]), and what is printed ([`report`]).
 
 mod commit_events;
 mod file_change;

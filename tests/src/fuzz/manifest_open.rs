@@ -11,7 +11,7 @@ use annals_segments::format::manifest::{MANIFEST_LEN_MAX, Manifest, SealedSegmen
 use annals_segments::{Disk, MemoryDisk, OpenMode};
 
 use super::input::Input;
-use super::segment_recover::{DIR, check_directory, write_file};
+use super::segment_recover::{Contents, DIR, check_directory, write_file};
 use crate::{event, small_log};
 
 /// One byte of choice; then the bytes of a manifest file, or changes to the true one.
@@ -49,7 +49,7 @@ pub fn manifest_open(bytes: &[u8]) {
             write_both(&disk, &bytes);
         }
     }
-    check_directory(&disk);
+    check_directory(&disk, Contents::Honest);
 }
 
 fn write_both(disk: &MemoryDisk, bytes: &[u8]) {
