@@ -9,7 +9,9 @@ use annals_segments::format::{
 use uuid::Uuid;
 
 use crate::aggregate_id::AggregateId;
+use crate::condition::Clause;
 use crate::error::{Error, Limit};
+use crate::query::Query;
 
 /// An event to be appended.
 ///
@@ -119,9 +121,7 @@ impl NewEvent {
             )?;
         }
         if let Version::Given(version) = self.version {
-            // The greatest number stands for "without an end" in ranges.
-            let version = usize::try_from(version).unwrap_or(usize::MAX);
-            Limit::Version.check(version, 0, usize::MAX - 1)?;
+            Limit::check_version(version)?;
         }
         Limit::TagCount.check(self.tags.len(), 0, TAG_COUNT_MAX)?;
         for tag in &self.tags {
@@ -163,6 +163,7 @@ pub enum Expected {
 pub struct Batch {
     pub(crate) events: Vec<NewEvent>,
     pub(crate) expected: Vec<(AggregateId, Expected)>,
+    pub(crate) clauses: Vec<Clause>,
     pub(crate) tracking: Option<(Box<str>, u64)>,
     pub(crate) durability: Durability,
 }
@@ -189,6 +190,18 @@ impl Batch {
     #[must_use]
     pub fn expect(mut self, aggregate: impl Into<AggregateId>, expected: Expected) -> Self {
         self.expected.push((aggregate.into(), expected));
+        self
+    }
+
+    /// Demands that no event which matches `query` lie behind position `after`: what a decision has read
+    /// must still be all there is. 0 means anywhere; a position beyond the head is legal.
+    ///
+    /// Every clause has to hold, and each has a reach of its own: the boundary of a decision behind the
+    /// position it was read at, say, and a uniqueness anywhere. Batches before this one in the same
+    /// commit count. Source: <https://dcb.events/specification/>.
+    #[must_use]
+    pub fn fail_if_match(mut self, query: Query, after: u64) -> Self {
+        self.clauses.push(Clause { query, after });
         self
     }
 

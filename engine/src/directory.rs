@@ -100,7 +100,11 @@ impl Directory {
         let name = MANIFEST_FILES[(manifest.generation % MANIFEST_FILES.len() as u64) as usize];
         let path = self.file(name);
         let (file, is_new) = open_or_create(&*self.disk, &path)?;
-        file.write_all_at(&manifest.encode(), 0)?;
+        let bytes = manifest.encode();
+        // One that nobody can read must not take the place of one that somebody can.
+        Manifest::decode(&bytes)
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        file.write_all_at(&bytes, 0)?;
         file.sync_data()?;
         if is_new {
             self.disk.sync_dir(&self.path)

@@ -27,6 +27,21 @@ pub enum Error {
         found: Option<u64>,
     },
 
+    /// Events that a clause of the batch forbids are there. Nothing was written: read what is new up to
+    /// `head`, decide again, and append with `head` as the position behind which nothing may match.
+    #[error(
+        "clause {clause} of the condition: events match at positions {positions:?}, expected none; \
+         read on up to position {head} and decide again"
+    )]
+    ConditionConflict {
+        /// Which clause, from 0 in the order given.
+        clause: usize,
+        /// The first positions that match, ascending; at most 16.
+        positions: Vec<u64>,
+        /// Last position when the clause was checked.
+        head: u64,
+    },
+
     /// A tracking position is not above the one recorded. Nothing was written: this upstream event has
     /// already been processed.
     #[error(
@@ -179,7 +194,9 @@ impl Error {
     pub fn is_conflict(&self) -> bool {
         matches!(
             self,
-            Self::VersionConflict { .. } | Self::TrackingConflict { .. }
+            Self::VersionConflict { .. }
+                | Self::ConditionConflict { .. }
+                | Self::TrackingConflict { .. }
         )
     }
 
@@ -265,6 +282,19 @@ impl Limit {
         }
     }
 
+    /// The greatest number stands for "without an end" in ranges, so no event has it.
+    pub(crate) fn check_version(version: u64) -> Result<(), Error> {
+        match version < u64::MAX {
+            true => Ok(()),
+            false => Err(Error::Limit {
+                limit: Self::Version,
+                found: usize::MAX,
+                min: 0,
+                max: usize::MAX - 1,
+            }),
+        }
+    }
+
     fn advice(self) -> &'static str {
         match self {
             Self::Payload => {
@@ -295,7 +325,7 @@ impl fmt::Display for Limit {
             Self::EventCount => "events in a batch",
             Self::Batch => "bytes of a batch",
             Self::TrackingTable => "bytes of all tracking names",
-            Self::Version => "a given version",
+            Self::Version => "version of an event",
         })
     }
 }

@@ -28,6 +28,7 @@
 mod aggregate_id;
 mod batch;
 mod commit;
+mod condition;
 mod directory;
 mod error;
 mod event;

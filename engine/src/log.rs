@@ -15,7 +15,7 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use uuid::Uuid;
 
 use crate::aggregate_id::AggregateId;
-use crate::batch::Batch;
+use crate::batch::{Batch, Durability};
 use crate::commit::{CommitQueue, Submission};
 use crate::directory::Directory;
 use crate::error::Error;
@@ -125,7 +125,8 @@ impl Log {
     /// whoever appends at the same time.
     ///
     /// # Errors
-    /// [`Error::VersionConflict`], [`Error::TrackingConflict`], [`Error::Limit`], [`Error::Full`]: nothing
+    /// [`Error::VersionConflict`], [`Error::ConditionConflict`], [`Error::TrackingConflict`], [`Error::Limit`],
+    /// [`Error::Full`]: nothing
     /// was written. [`Error::Indeterminate`]: the disk failed under way. [`Error::Poisoned`],
     /// [`Error::ReadOnly`], [`Error::Closed`]: this log takes no appends.
     pub fn append(&self, batch: impl Into<Batch>) -> Result<Appended, Error> {
@@ -318,7 +319,11 @@ impl Inner {
         if let Some(refusal) = self.refusal() {
             return Err(refusal);
         }
-        let submission = Submission::new(PreparedBatch::new(batch, &self.log, &self.options)?);
+        let mut prepared = PreparedBatch::new(batch, &self.log, &self.options)?;
+        if !prepared.conditions.is_empty() {
+            self.check_conditions(&mut prepared)?;
+        }
+        let submission = Submission::new(prepared);
         let outcome = self.queue.commit(submission, |group| {
             let mut writer = self.writer.lock();
             // Dropped before the lock is: nobody takes a writer that a panic has left half way.
@@ -333,6 +338,22 @@ impl Inner {
         });
         self.housekeeper.run_inline(self);
         outcome
+    }
+
+    /// Checks the conditions up to the head there is now, in the caller's thread. A batch that fails here
+    /// never joins the queue.
+    fn check_conditions(&self, prepared: &mut PreparedBatch) -> Result<(), Error> {
+        let checked = prepared.conditions.check(&self.view());
+        if let Err(Error::ConditionConflict { positions, .. }) = &checked
+            && prepared.durability == Durability::Sync
+            && positions
+                .iter()
+                .any(|position| *position > self.durable_head())
+        {
+            // The answer rests on events that a loss of power may take back: not before they are durable.
+            self.sync()?;
+        }
+        checked
     }
 
     pub(crate) fn sync(&self) -> Result<u64, Error> {

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::aggregate_id::AggregateId;
 use crate::batch::{Batch, Durability, Expected, Version};
+use crate::condition::Conditions;
 use crate::error::{Error, Limit};
 use crate::options::LogOptions;
 use crate::segment::LogIdentity;
@@ -27,6 +28,7 @@ pub(crate) struct PreparedBatch {
     /// Different topics, in order of first use.
     pub(crate) topics: Vec<Box<str>>,
     pub(crate) expected: Vec<(AggregateId, Expected)>,
+    pub(crate) conditions: Conditions,
     pub(crate) tracking: Option<(Box<str>, u64)>,
     pub(crate) durability: Durability,
 }
@@ -58,6 +60,7 @@ impl PreparedBatch {
         let Batch {
             events,
             expected,
+            clauses,
             tracking,
             durability,
         } = batch;
@@ -67,6 +70,7 @@ impl PreparedBatch {
             keys: Vec::with_capacity(events.len() * 3),
             topics: Vec::new(),
             expected,
+            conditions: Conditions::new(clauses),
             tracking,
             durability,
         };

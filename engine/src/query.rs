@@ -35,7 +35,16 @@ impl Query {
 
     /// Whether `event` matches.
     pub fn matches(&self, event: &Event<'_>) -> bool {
-        self.items.is_empty() || self.items.iter().any(|item| item.matches(event))
+        self.matches_parts(event.topic(), || event.tags())
+    }
+
+    /// Whether an event with this topic and these tags matches.
+    pub(crate) fn matches_parts<'a, T: Iterator<Item = &'a [u8]>>(
+        &self,
+        topic: &str,
+        tags: impl Fn() -> T,
+    ) -> bool {
+        self.items.is_empty() || self.items.iter().any(|item| item.matches(topic, &tags))
     }
 }
 
@@ -88,15 +97,14 @@ impl QueryItem {
         self.topics.is_empty() && self.tags.is_empty()
     }
 
-    fn matches(&self, event: &Event<'_>) -> bool {
-        let topic_fits =
-            self.topics.is_empty() || self.topics.iter().any(|topic| topic == event.topic());
+    fn matches<'a, T: Iterator<Item = &'a [u8]>>(&self, topic: &str, tags: impl Fn() -> T) -> bool {
+        let topic_fits = self.topics.is_empty() || self.topics.iter().any(|own| own == topic);
         // An event has at most 64 tags, and most have fewer than five: a search beats a set.
         topic_fits
             && self
                 .tags
                 .iter()
-                .all(|tag| event.tags().any(|other| other == tag.as_slice()))
+                .all(|tag| tags().any(|other| other == tag.as_slice()))
     }
 }
 

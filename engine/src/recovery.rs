@@ -26,9 +26,9 @@ use std::time::Duration;
 
 use annals_segments::format::frame::Frame;
 use annals_segments::format::manifest::{Manifest, SealedSegment};
-use annals_segments::format::quarantine_file_name;
 use annals_segments::format::segment_header::{FLAG_RECOVERED, SEGMENT_HEADER_LEN};
 use annals_segments::format::watermark::Watermark;
+use annals_segments::format::{align_up, quarantine_file_name};
 use annals_segments::{DiskLock, OpenMode, SegmentFile, last_written_byte, scan_frames};
 
 use crate::directory::{Directory, Listing, corrupt};
@@ -169,6 +169,9 @@ struct Opening {
     log: LogIdentity,
     listing: Listing,
     manifest: Manifest,
+    /// Position of the first event when no sealed segment says it: 1, or what the first segment starts
+    /// with when the manifests are lost.
+    first_position: u64,
     /// Whether a valid manifest was found.
     has_manifest: bool,
     report: RecoveryReport,
@@ -215,6 +218,7 @@ impl Opening {
             log,
             listing,
             manifest,
+            first_position: 1,
             has_manifest,
             report: RecoveryReport::default(),
             durable,
@@ -239,7 +243,7 @@ impl Opening {
         self.manifest
             .segments
             .last()
-            .map_or(1, SealedSegment::next_position)
+            .map_or(self.first_position, SealedSegment::next_position)
     }
 
     fn open(mut self, lock: Box<dyn DiskLock>) -> Result<Arc<Inner>, Error> {
@@ -420,6 +424,7 @@ impl Opening {
             // Without a manifest the first segment that is there says where the log starts.
             if place == 0 && !self.has_manifest && self.manifest.segments.is_empty() {
                 next = base;
+                self.first_position = base;
             }
             if base != next {
                 let (first, last) = (next.min(base), base.max(next) - 1);
@@ -499,7 +504,10 @@ impl Opening {
         while tail.last().is_some_and(|segment| segment.frames.is_empty()) {
             let segment = tail.pop().expect("there is a last one");
             let number = segment.header.number;
-            let is_usable = segment.torn == 0
+            let before = tail.last().map(|before| before.header.number);
+            let before = before.or(self.manifest.segments.last().map(|sealed| sealed.number));
+            let is_usable = number == before.unwrap_or(0) + 1
+                && segment.torn == 0
                 && segment.header.compatible & FLAG_RECOVERED == 0
                 && segment.file_len == self.options.segment_len
                 && tail.last().is_none_or(|before| !before.frames.is_empty());
@@ -748,7 +756,7 @@ impl Opening {
             let cut = || {
                 let whole = open_whole(&self.directory, entry.number, OpenMode::Read)?;
                 let kept = last_written_byte(whole.bytes(), entry.end as usize);
-                let kept = kept.map_or(entry.end, |last| last as u64 + 1);
+                let kept = kept.map_or(entry.end, |last| align_up(last + 1) as u64);
                 drop(whole);
                 SegmentFile::open(&*self.directory.disk, &path, OpenMode::ReadWrite, kept)
                     .and_then(|file| file.cut())

@@ -66,6 +66,17 @@ impl View {
         EventsIn { view: self, cursor }
     }
 
+    /// As [`View::read`], up to the head: buffered events too, as decisions see them.
+    pub(crate) fn read_visible(
+        &self,
+        positions: impl RangeBounds<u64>,
+        query: &Query,
+        direction: Direction,
+    ) -> EventsIn<'_> {
+        let cursor = Cursor::by_position(self, &positions, query, direction, self.visible);
+        EventsIn { view: self, cursor }
+    }
+
     /// The events of one aggregate with a version in `versions`, ascending by version when forward.
     ///
     /// Sees [buffered](crate::Durability::Buffered) events too. An unknown aggregate has no events.

@@ -79,6 +79,8 @@ struct Group {
 #[derive(Debug)]
 struct Placed {
     batch: PreparedBatch,
+    /// Position of its first event.
+    base_position: u64,
     /// Offset of its first record in the segment.
     records_offset: usize,
     time_us: u64,
@@ -197,9 +199,17 @@ impl Writer {
         &mut self,
         inner: &Inner,
         group: &mut Group,
-        batch: PreparedBatch,
+        mut batch: PreparedBatch,
         time_us: u64,
     ) -> Outcome {
+        if !batch.conditions.is_empty() {
+            batch.conditions.check(&inner.view())?;
+            for placed in &group.placed {
+                batch
+                    .conditions
+                    .check_batch(&placed.batch, placed.base_position)?;
+            }
+        }
         let versions = self.versions(inner, group, &batch)?;
         self.check_tracking(inner, &batch)?;
         self.repeat_dictionary_when_due(inner, group, time_us);
@@ -259,6 +269,7 @@ impl Writer {
         }
         group.placed.push(Placed {
             batch,
+            base_position,
             records_offset,
             time_us,
         });
@@ -308,7 +319,10 @@ impl Writer {
                 None => last(id)?,
             };
             let version = match record.version {
-                Version::Next => found.map_or(1, |last| last.saturating_add(1)),
+                Version::Next => match found {
+                    None => 1,
+                    Some(last) => next_version(last)?,
+                },
                 Version::Given(version) => version,
             };
             if found.is_some_and(|last| version <= last) {
@@ -573,6 +587,7 @@ impl Writer {
                 batch,
                 records_offset,
                 time_us,
+                ..
             } in placed
             {
                 let mut offset = records_offset;
@@ -658,6 +673,7 @@ impl Writer {
         let sealed = self.segment.number;
         self.segment = Arc::new(next.into_segment(inner, self.next_position));
         self.end = SEGMENT_HEADER_LEN;
+        self.closed_end = None;
         self.first_time_us = 0;
         self.topics.clear();
         self.topics_len = 0;
@@ -702,6 +718,13 @@ impl Writer {
             inner.housekeeper.request(Job::PrepareSpare(next));
         }
     }
+}
+
+/// The version behind `last`; the greatest number is none.
+fn next_version(last: u64) -> Result<u64, Error> {
+    let next = last.saturating_add(1);
+    Limit::check_version(next)?;
+    Ok(next)
 }
 
 /// Bytes that tracking positions take in a dictionary, at most.

@@ -6,9 +6,13 @@
 )]
 
 mod append;
+mod conditions;
+mod damage;
 mod fuzz_seeds;
 mod kill;
+mod limits;
 mod power_loss;
 mod refusals;
 mod reopen;
 mod tidy;
+mod two_processes;

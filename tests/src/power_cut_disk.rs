@@ -190,10 +190,7 @@ impl PowerCutDisk {
     }
 
     /// Has `hook` called before each step from here on, in place of the one before.
-    pub fn set_hook(
-        &self,
-        hook: impl Fn(Step, &Path) -> io::Result<()> + Send + Sync + 'static,
-    ) {
+    pub fn set_hook(&self, hook: impl Fn(Step, &Path) -> io::Result<()> + Send + Sync + 'static) {
         *self.hook.lock() = Some(Arc::new(hook));
     }
 

@@ -242,6 +242,10 @@ impl Rewrite {
                 preamble.advance_tracking(name, position);
             }
         }
+        if preamble.is_empty() && frame.header.event_count == 0 {
+            // It only defined topics, which nothing uses.
+            return Ok(());
+        }
         let mut numbers = Vec::new();
         for (offset, record) in frame.records() {
             let record = record.expect("the scan has verified it");

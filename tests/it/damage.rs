@@ -1,0 +1,238 @@
+//! Rot, lost files and hostile numbers: acknowledged data is never lost in silence, derived files never
+//! change an answer, and nothing found on a disk makes the log panic.
+
+use std::path::Path;
+
+use annals_engine::{Batch, Direction, Durability, Error, Expected, Log, Query};
+use annals_segments::format::segment_header::{SEGMENT_HEADER_LEN, SegmentHeader};
+use annals_segments::format::watermark::Watermark;
+use annals_segments::{Disk, MemoryDisk, OpenMode};
+use annals_tests::log_files::{
+    DIR, FIRST_SEGMENT, SECOND_SEGMENT, content, exists, flip, names, remove, write, written_len,
+};
+use annals_tests::{event, id, small_log};
+
+const MANIFESTS: [&str; 2] = ["MANIFEST-a", "MANIFEST-b"];
+const WATERMARK: &str = "WATERMARK";
+
+fn open(disk: &MemoryDisk, seed: u64) -> Result<Log, Error> {
+    small_log(disk.clone(), seed).open(DIR)
+}
+
+fn payloads(log: &Log) -> Vec<Vec<u8>> {
+    log.read(.., &Query::all(), Direction::Forward)
+        .map(|event| event.unwrap().payload)
+        .collect()
+}
+
+fn count_of(log: &Log, aggregate: &str) -> usize {
+    log.read_aggregate(&id(aggregate), .., Direction::Forward)
+        .map(Result::unwrap)
+        .count()
+}
+
+/// A closed log over more segments than the heads cover; answers how many events aggregate `a` has.
+fn long_log(disk: &MemoryDisk) -> usize {
+    let log = open(disk, 1).unwrap();
+    let mut count = 0;
+    let has_heads = || names(disk).iter().any(|name| name.starts_with("heads-"));
+    while count % 250 != 0 || !has_heads() {
+        let _ = log.append(event("a", "Was", vec![1; 3000])).unwrap();
+        count += 1;
+    }
+    log.close().unwrap();
+    count
+}
+
+fn remove_indexes(disk: &MemoryDisk) {
+    for name in names(disk).iter().filter(|name| name.ends_with(".idx")) {
+        remove(disk, name);
+    }
+}
+
+#[test]
+fn rot_in_an_acknowledged_batch_without_events_is_refused() {
+    let disk = MemoryDisk::default();
+    let log = open(&disk, 1).unwrap();
+    let _ = log.append(event("a", "Was", "x")).unwrap();
+    let _ = log.append(Batch::new().tracking("t", 7)).unwrap();
+    let left = disk.fork();
+    flip(&left, FIRST_SEGMENT, written_len(&left, FIRST_SEGMENT) - 1);
+    let opened = open(&left, 2);
+    assert!(matches!(opened, Err(Error::Corrupt { .. })), "{opened:?}");
+}
+
+#[test]
+fn one_lost_index_changes_no_answer_read_only() {
+    let disk = MemoryDisk::default();
+    let count = long_log(&disk);
+    remove(&disk, "0000000008.idx");
+    let log = small_log(disk, 2).open_read_only(DIR).unwrap();
+    assert_eq!(count_of(&log, "a"), count);
+}
+
+#[test]
+fn indexes_derived_anew_link_as_the_lost_ones_did() {
+    let disk = MemoryDisk::default();
+    let count = long_log(&disk);
+    remove_indexes(&disk);
+    // Once when they are derived, once when they are read.
+    for seed in [2, 3] {
+        let log = open(&disk, seed).unwrap();
+        assert_eq!(count_of(&log, "a"), count);
+        assert_eq!(log.verify(|_, _| {}).unwrap().damages, []);
+        log.close().unwrap();
+    }
+}
+
+#[test]
+fn a_rotten_index_changes_no_answer() {
+    let disk = MemoryDisk::default();
+    let count = long_log(&disk);
+    flip(&disk, "0000000008.idx", 200);
+    assert_eq!(count_of(&open(&disk, 2).unwrap(), "a"), count);
+}
+
+#[test]
+fn rot_under_a_lost_index_is_told_and_decides_nothing() {
+    let disk = MemoryDisk::default();
+    let log = open(&disk, 1).unwrap();
+    let _ = log.append(event("x", "Was", "one")).unwrap();
+    let _ = log.append(event("x", "Was", "two")).unwrap();
+    for _ in 0..40 {
+        let _ = log.append(event("a", "Was", vec![1; 3000])).unwrap();
+    }
+    log.close().unwrap();
+    drop(log);
+    let bytes = content(&disk, FIRST_SEGMENT);
+    let place = bytes.windows(3).position(|window| window == b"two");
+    flip(&disk, FIRST_SEGMENT, place.unwrap());
+    for is_index_lost in [false, true] {
+        let disk = disk.fork();
+        if is_index_lost {
+            remove(&disk, "0000000001.idx");
+        }
+        let log = open(&disk, 2).unwrap();
+        let mut read = log.read_aggregate(&id("x"), .., Direction::Forward);
+        assert!(
+            read.any(|event| matches!(event, Err(Error::Corrupt { .. }))),
+            "index lost: {is_index_lost}"
+        );
+        let stale = Batch::from(event("x", "Was", "again")).expect(id("x"), Expected::Exactly(1));
+        let decided = log.append(stale);
+        assert!(decided.is_err(), "version 2 was acknowledged: {decided:?}");
+    }
+}
+
+#[test]
+fn whatever_files_are_lost_an_open_answers_and_does_not_panic() {
+    let disk = MemoryDisk::default();
+    let log = open(&disk, 1).unwrap();
+    while !exists(&disk, SECOND_SEGMENT) {
+        let _ = log.append(event("a", "Was", vec![1; 3000])).unwrap();
+    }
+    let files = [
+        MANIFESTS[0],
+        MANIFESTS[1],
+        WATERMARK,
+        FIRST_SEGMENT,
+        SECOND_SEGMENT,
+    ];
+    for lost in 0..1 << files.len() {
+        let left = disk.fork();
+        for (number, name) in files.iter().enumerate() {
+            if lost >> number & 1 == 1 && exists(&left, name) {
+                remove(&left, name);
+            }
+        }
+        let read_only = small_log(left.clone(), 2).open_read_only(DIR);
+        drop(read_only.map(|log| log.read(.., &Query::all(), Direction::Forward).count()));
+        if let Ok(log) = open(&left, 3) {
+            let _ = log.append(event("a", "After", "x")).unwrap();
+        }
+    }
+}
+
+#[test]
+fn both_manifests_lost_behind_a_recovery_that_proved_nothing_lose_no_event() {
+    // Of several lengths: a frame ends in as many zeros as align it.
+    for len in 0..16 {
+        let disk = MemoryDisk::default();
+        let log = open(&disk, 1).unwrap();
+        let buffered = Batch::from(event("a", "Was", vec![b'x'; len]));
+        let _ = log
+            .append(buffered.durability(Durability::Buffered))
+            .unwrap();
+        let left = disk.fork();
+        let log = open(&left, 2).unwrap();
+        let _ = log.append(event("a", "Was", "y")).unwrap();
+        log.close().unwrap();
+        drop(log);
+        MANIFESTS
+            .iter()
+            .filter(|name| exists(&left, name))
+            .for_each(|name| remove(&left, name));
+        let log = open(&left, 3).unwrap_or_else(|error| panic!("payload of {len} bytes: {error}"));
+        assert_eq!(payloads(&log), [vec![b'x'; len], b"y".to_vec()]);
+    }
+}
+
+#[test]
+fn a_watermark_with_numbers_beyond_the_format_is_no_witness() {
+    let disk = MemoryDisk::default();
+    let log = open(&disk, 1).unwrap();
+    let _ = log.append(event("a", "Was", "x")).unwrap();
+    log.close().unwrap();
+    drop(log);
+    let honest = Watermark::decode_newest(&content(&disk, WATERMARK)).unwrap();
+    let hostile = [
+        Watermark {
+            generation: u64::MAX,
+            ..honest
+        },
+        Watermark {
+            position: u64::MAX,
+            ..honest
+        },
+        Watermark {
+            generation: u64::MAX,
+            position: u64::MAX,
+            segment: u64::MAX,
+            end: u64::MAX,
+            ..honest
+        },
+    ];
+    for watermark in hostile {
+        let left = disk.fork();
+        write(
+            &left,
+            WATERMARK,
+            &watermark.encode(),
+            watermark.slot_offset(),
+        );
+        let read_only = small_log(left.clone(), 2).open_read_only(DIR).unwrap();
+        assert_eq!(read_only.head(), 1, "{watermark:?}");
+        let log = open(&left, 3).unwrap();
+        assert_eq!(log.append(event("a", "Was", "x")).unwrap().last, 2);
+    }
+}
+
+#[test]
+fn a_segment_number_beyond_the_format_is_refused() {
+    let disk = MemoryDisk::default();
+    let log = open(&disk, 1).unwrap();
+    let _ = log.append(event("a", "Was", "x")).unwrap();
+    let left = disk.fork();
+    let mut bytes = content(&left, FIRST_SEGMENT);
+    let mut header = SegmentHeader::decode(&bytes).unwrap();
+    header.number = 5_000_000_000;
+    bytes[..SEGMENT_HEADER_LEN].copy_from_slice(&header.encode());
+    for name in names(&left).iter().filter(|name| *name != "LOCK") {
+        remove(&left, name);
+    }
+    let path = Path::new(DIR).join(format!("{}.seg", header.number));
+    let file = left.open(&path, OpenMode::CreateNew).unwrap();
+    file.write_all_at(&bytes, 0).unwrap();
+    let opened = open(&left, 2);
+    assert!(matches!(opened, Err(Error::Corrupt { .. })), "{opened:?}");
+}
