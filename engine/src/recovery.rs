@@ -293,13 +293,6 @@ impl Opening {
                     }
                 }
             }
-            Some(segment) if segment.is_sealed() && self.is_proven_whole(&segment) => {
-                self.seal(&segment)?;
-                Place::Fresh {
-                    spare,
-                    copies: Vec::new(),
-                }
-            }
             Some(segment) => {
                 let number = segment.header.number;
                 let copies = self.leave_unclean(segment)?;
@@ -325,12 +318,6 @@ impl Opening {
                 || (watermark.segment == number && frame.end as u64 <= watermark.end)
         });
         by_watermark || (frame.event_count > 0 && frame.next_position() - 1 <= self.durable)
-    }
-
-    fn is_proven_whole(&self, segment: &Scanned) -> bool {
-        let number = segment.header.number;
-        let mut batches = segment.frames.iter().filter(|frame| frame.is_batch());
-        batches.all(|frame| self.is_proven(number, frame))
     }
 
     /// Whether the log was closed, and the close itself reached the disk. A close frame alone proves
@@ -410,8 +397,9 @@ impl Opening {
                 let later = tail[place + 1..].iter().find_map(Scanned::base_position);
                 match later {
                     None => self.check_nothing_lost(&path, &tail[place], next)?,
-                    // A recovery found nothing in it that was proven, and went on in the next one.
-                    Some(later) if later == next && tail[place].torn == 0 => {}
+                    // A recovery found nothing in it that was proven, and went on in the next one. What
+                    // may be left of it, torn or not, stands there too.
+                    Some(later) if later == next => {}
                     Some(later) => {
                         let last = later.max(next + 1) - 1;
                         let stop = bad_stop(&tail[place]);
@@ -443,42 +431,46 @@ impl Opening {
                     let stop = bad_stop(&tail[place]);
                     return Err(corrupt(&path, tail[place].end, end, later_base - 1, stop));
                 }
-                if later_base < end {
-                    let is_redone = later
+                // The watermark is written behind the manifests, and those behind a whole recovery.
+                let later_number = later.header.number;
+                let was_used = self
+                    .watermark
+                    .is_some_and(|watermark| watermark.segment >= later_number);
+                let is_redone = !was_used
+                    && later.header.compatible & FLAG_RECOVERED != 0
+                    && later
                         .next_position()
                         .is_none_or(|later_end| later_end <= end)
-                        && later.header.compatible & FLAG_RECOVERED != 0
-                        && tail[place + 2..]
-                            .iter()
-                            .all(|segment| segment.frames.is_empty());
-                    if is_redone {
-                        // A recovery that was cut short: everything in it is still here.
-                        let numbers: Vec<u64> = tail[place + 1..]
-                            .iter()
-                            .map(|segment| segment.header.number)
-                            .collect();
-                        tail.truncate(place + 1);
-                        numbers
-                            .into_iter()
-                            .rev()
-                            .try_for_each(|number| self.remove_segment(number))?;
-                        continue;
-                    }
-                    // The later segment took over these frames; here they are void.
-                    let first_void = tail[place].frames.iter().position(|frame| {
-                        frame.next_position() > later_base
-                            || (frame.base_position >= later_base && frame.event_count == 0)
-                    });
-                    let first_void = first_void.unwrap_or(tail[place].frames.len());
-                    tail[place].cut_frames(first_void);
-                    next = later_base;
-                    place += 1;
+                    && tail[place + 2..]
+                        .iter()
+                        .all(|segment| segment.frames.is_empty());
+                if is_redone {
+                    // A recovery that was cut short: everything in it is still here.
+                    let numbers: Vec<u64> = tail[place + 1..]
+                        .iter()
+                        .map(|segment| segment.header.number)
+                        .collect();
+                    tail.truncate(place + 1);
+                    numbers
+                        .into_iter()
+                        .rev()
+                        .try_for_each(|number| self.remove_segment(number))?;
                     continue;
                 }
+                // The later segment took over these frames; here they are void. So are those without
+                // events at its start: it begins with what they hold, and they may be in the page cache
+                // only.
+                let first_void = tail[place].frames.iter().position(|frame| {
+                    frame.next_position() > later_base
+                        || (frame.base_position >= later_base && frame.event_count == 0)
+                });
+                let first_void = first_void.unwrap_or(tail[place].frames.len());
+                tail[place].cut_frames(first_void);
+                next = later_base;
             } else {
                 self.check_nothing_lost(&path, &tail[place], end)?;
+                next = end;
             }
-            next = end;
             place += 1;
         }
         Ok(())
@@ -513,13 +505,17 @@ impl Opening {
                 && tail.last().is_none_or(|before| !before.frames.is_empty());
             if is_usable {
                 let path = self.directory.segment(number);
-                let file = SegmentFile::open(
-                    &*self.directory.disk,
-                    &path,
-                    OpenMode::ReadWrite,
-                    SEGMENT_HEADER_LEN as u64,
-                );
-                let file = file.map_err(Error::io(path, "open the prepared segment"))?;
+                // Written anew: when the sync of the process that prepared it failed, its header may be
+                // in the page cache only.
+                let prove = || {
+                    let disk = &*self.directory.disk;
+                    let file = SegmentFile::open(disk, &path, OpenMode::ReadWrite, 0)?;
+                    file.write(&segment.header.encode(), 0)?;
+                    file.sync()?;
+                    file.publish(SEGMENT_HEADER_LEN);
+                    Ok(file)
+                };
+                let file = prove().map_err(Error::io(&path, "prove the prepared segment"))?;
                 spare = Some(PreparedSegment {
                     header: segment.header,
                     file,
@@ -612,6 +608,19 @@ impl Opening {
             });
             self.report.rewritten_events += u64::from(frame.event_count);
         }
+        // A dictionary before the first of them holds what was durable before it was written. It may be
+        // all that is left of that: frames that it repeats are void in the segment before.
+        let mut repeated = BTreeMap::new();
+        for frame in segment.frames[first..]
+            .iter()
+            .take_while(|frame| !frame.is_batch())
+        {
+            let whole = Frame::parse(&file.bytes()[frame.offset..], segment.header.salt);
+            read_tracking(
+                &mut repeated,
+                &whole.expect("the scan has just verified it"),
+            );
+        }
         segment.cut_frames(first);
         drop(file);
         if segment.frames.is_empty() {
@@ -624,6 +633,7 @@ impl Opening {
         } else {
             self.seal(&segment)?;
         }
+        self.tracking.extend(repeated);
         tracing::warn!(
             path = %path.display(),
             torn_bytes = segment.torn,
@@ -757,6 +767,8 @@ impl Opening {
                 let whole = open_whole(&self.directory, entry.number, OpenMode::Read)?;
                 let kept = last_written_byte(whole.bytes(), entry.end as usize);
                 let kept = kept.map_or(entry.end, |last| align_up(last + 1) as u64);
+                // The file may have been cut in the middle of its last bytes.
+                let kept = kept.min(whole.bytes().len() as u64);
                 drop(whole);
                 SegmentFile::open(&*self.directory.disk, &path, OpenMode::ReadWrite, kept)
                     .and_then(|file| file.cut())

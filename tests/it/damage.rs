@@ -236,3 +236,24 @@ fn a_segment_number_beyond_the_format_is_refused() {
     let opened = open(&left, 2);
     assert!(matches!(opened, Err(Error::Corrupt { .. })), "{opened:?}");
 }
+
+#[test]
+fn both_manifests_lost_behind_a_recovery_lose_no_tracking() {
+    let disk = MemoryDisk::default();
+    let log = open(&disk, 1).unwrap();
+    let _ = log.append(event("a", "Was", "x")).unwrap();
+    let tracking = |position| Batch::new().tracking("t", position);
+    let _ = log
+        .append(tracking(1).durability(Durability::Buffered))
+        .unwrap();
+    let left = disk.fork();
+    let log = open(&left, 2).unwrap();
+    let _ = log.append(tracking(2)).unwrap();
+    log.close().unwrap();
+    drop(log);
+    MANIFESTS
+        .iter()
+        .filter(|name| exists(&left, name))
+        .for_each(|name| remove(&left, name));
+    assert_eq!(open(&left, 3).unwrap().tracking("t"), Some(2));
+}

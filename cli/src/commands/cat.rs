@@ -54,11 +54,16 @@ fn events_of_aggregate<'v>(
     id: &str,
 ) -> Result<EventsIn<'v>, CliError> {
     let aggregate = AggregateId::parse(id)?;
-    if view.version(&aggregate)?.is_none() {
-        return Err(CliError::UnknownAggregate {
-            dir: args.dir.clone(),
-            id: id.to_owned(),
-        });
+    match view.version(&aggregate) {
+        Ok(None) => {
+            return Err(CliError::UnknownAggregate {
+                dir: args.dir.clone(),
+                id: id.to_owned(),
+            });
+        }
+        // Where events are damaged nobody can say; what can be read of it is shown.
+        Err(error) if error.is_corrupt() => {}
+        other => drop(other?),
     }
     Ok(view.read_aggregate(&aggregate, .., direction(args)))
 }

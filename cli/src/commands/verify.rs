@@ -93,7 +93,8 @@ fn write_words(
     if !damages.is_empty() {
         writeln!(
             out,
-            "restore the damaged segments from a backup; a damaged .idx file is derived and can be deleted"
+            "restore the damaged segments from a backup; what is derived (.idx, heads-*) is made anew when the log is \
+             opened for writing without it"
         )?;
     }
     Ok(())

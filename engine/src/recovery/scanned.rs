@@ -100,12 +100,6 @@ impl Scanned {
             .is_some_and(|frame| frame.kind == Some(FrameKind::Close));
         closed && self.torn == 0 && matches!(self.stop, ScanStop::Unwritten | ScanStop::EndOfBytes)
     }
-
-    pub(super) fn is_sealed(&self) -> bool {
-        self.frames
-            .last()
-            .is_some_and(|frame| frame.kind == Some(FrameKind::Footer))
-    }
 }
 
 /// Opens a segment with all of its bytes to be read: while nobody writes to it.
