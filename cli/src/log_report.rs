@@ -119,7 +119,7 @@ pub(crate) fn write_damage(out: &mut impl Write, damage: &Damage) -> io::Result<
         damage.offset
     )?;
     if damage.first <= damage.last {
-        write!(out, ", positions {}..={}", damage.first, damage.last)?;
+        write!(out, ", positions {} to {}", damage.first, damage.last)?;
     } else {
         write!(out, ", no event affected")?;
     }

@@ -58,7 +58,7 @@ pub enum Error {
     },
 
     /// Something in the batch is longer or more than it may be. Nothing was written.
-    #[error("{limit}: {found}, expected {min}..={max}; {advice}", advice = limit.advice())]
+    #[error("{limit}: {found}, expected {min}..={max}; {advice}", advice = limit.advice(*found))]
     Limit {
         /// What is out of range.
         limit: Limit,
@@ -123,9 +123,9 @@ pub enum Error {
 
     /// Acknowledged data is damaged. Nothing was changed: restore the file, or read the rest read-only.
     #[error(
-        "{path}: damaged at offset {offset}, positions {first}..={last}: {fault}; \
+        "{path}: damaged at offset {offset}, {positions}: {fault}; \
          restore this file from a backup (the rest can be read: open the log read-only)",
-        path = path.display()
+        path = path.display(), positions = Positions(*first, *last)
     )]
     Corrupt {
         /// The file.
@@ -295,8 +295,17 @@ impl Limit {
         }
     }
 
-    fn advice(self) -> &'static str {
+    fn advice(self, found: usize) -> &'static str {
         match self {
+            Self::Topic
+            | Self::Tag
+            | Self::AggregateId
+            | Self::MetadataKey
+            | Self::TrackingName
+                if found == 0 =>
+            {
+                "give at least one byte"
+            }
             Self::Payload => {
                 "raise `payload_len_max`, or store the content elsewhere and a reference here"
             }
@@ -327,6 +336,20 @@ impl fmt::Display for Limit {
             Self::TrackingTable => "bytes of all tracking names",
             Self::Version => "version of an event",
         })
+    }
+}
+
+/// Positions from the first to the last; none when the first lies behind the last.
+struct Positions(u64, u64);
+
+impl fmt::Display for Positions {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self(first, last) if first > last => formatter.write_str("no event affected"),
+            Self(first, last) if first == last => write!(formatter, "position {first}"),
+            Self(first, u64::MAX) => write!(formatter, "positions from {first} on"),
+            Self(first, last) => write!(formatter, "positions {first} to {last}"),
+        }
     }
 }
 

@@ -70,6 +70,8 @@ pub(crate) fn open(dir: &Path, options: LogOptions) -> Result<Arc<Inner>, Error>
 /// Refuses a place that holds something else, and makes the directory when there is nothing.
 fn check_place(directory: &Directory, create: bool) -> Result<(), Error> {
     const EMPTY: &str = "an empty or new directory; give another path";
+    const A_LOG: &str = "the directory of a log; check the path";
+    let expected = if create { EMPTY } else { A_LOG };
     let path = &directory.path;
     let not_a_log = |found: String, expected| Error::NotALog {
         path: path.clone(),
@@ -79,10 +81,7 @@ fn check_place(directory: &Directory, create: bool) -> Result<(), Error> {
     match directory.disk.list(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             if !create {
-                return Err(not_a_log(
-                    "nothing is there".into(),
-                    "the directory of a log; check the path",
-                ));
+                return Err(not_a_log("nothing is there".into(), A_LOG));
             }
             directory
                 .disk
@@ -90,7 +89,7 @@ fn check_place(directory: &Directory, create: bool) -> Result<(), Error> {
                 .map_err(not_writable(path, "create the directory"))
         }
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
-            Err(not_a_log("this is a file".into(), EMPTY))
+            Err(not_a_log("this is a file".into(), expected))
         }
         Err(error) => Err(Error::io(path, "list the directory")(error)),
         Ok(_) => {
@@ -99,18 +98,15 @@ fn check_place(directory: &Directory, create: bool) -> Result<(), Error> {
                 return Ok(());
             }
             if let Some(name) = listing.foreign.first() {
-                let count = listing.foreign.len();
-                return Err(not_a_log(
-                    format!("{count} other files and no log ({name}, …)"),
-                    EMPTY,
-                ));
+                let found = match listing.foreign.len() - 1 {
+                    0 => format!("no log, but {name}"),
+                    more => format!("no log, but {name} and {more} more"),
+                };
+                return Err(not_a_log(found, expected));
             }
             match create {
                 true => Ok(()),
-                false => Err(not_a_log(
-                    "an empty directory".into(),
-                    "the directory of a log; check the path",
-                )),
+                false => Err(not_a_log("an empty directory".into(), A_LOG)),
             }
         }
     }
@@ -147,7 +143,7 @@ fn take_lock(directory: &Directory) -> Result<Box<dyn DiskLock>, Error> {
                     .open(&path, OpenMode::Read)
                     .and_then(|file| file.read_all(LOCK_MESSAGE_LEN_MAX));
                 let holder = holder
-                    .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+                    .map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned())
                     .unwrap_or_default();
                 return Err(Error::Locked {
                     dir: directory.path.clone(),

@@ -30,10 +30,6 @@ pub(crate) fn verify(
         next_position: view.first_position(),
         last_time_us: 0,
     };
-    check
-        .report
-        .damages
-        .extend(inner.recovery.damages.iter().cloned());
     let total = view
         .set
         .segments
@@ -47,7 +43,7 @@ pub(crate) fn verify(
     check.heads(&view);
     check.manifests()?;
     progress(check.report.bytes, total);
-    check.report.damages.dedup();
+    check.add_what_opening_found();
     Ok(check.report)
 }
 
@@ -86,10 +82,14 @@ impl Check<'_> {
                 what,
             );
         }
-        let end_position = match segment.sealed_entry() {
-            Some(entry) => entry.next_position(),
-            None => view.head() + 1,
+        let next = view.set.segments.get(place + 1);
+        let end_position = match (segment.sealed_entry(), next) {
+            (Some(entry), _) => entry.next_position(),
+            // Sealed, in a log whose manifests are gone.
+            (None, Some(next)) => next.base_position,
+            (None, None) => view.head() + 1,
         };
+        let damages_before = self.report.damages.len();
         self.next_position = base;
         let bytes = match segment.bytes() {
             Ok(bytes) => bytes,
@@ -148,7 +148,9 @@ impl Check<'_> {
                 self.heads.insert(key, base + u64::from(last));
             }
         }
-        self.index(segment, &derived);
+        // Over a damaged log the index file knows more than what can be derived.
+        let is_sound = self.report.damages.len() == damages_before;
+        self.index(segment, &derived, is_sound);
         Ok(())
     }
 
@@ -243,7 +245,7 @@ impl Check<'_> {
     }
 
     /// The index file of a sealed segment says what its log says.
-    fn index(&mut self, segment: &Segment, derived: &TailIndex) {
+    fn index(&mut self, segment: &Segment, derived: &TailIndex, is_sound: bool) {
         if segment.sealed_entry().is_none() {
             return;
         }
@@ -268,6 +270,9 @@ impl Check<'_> {
                 );
             }
         };
+        if !is_sound {
+            return;
+        }
         let base = segment.base_position;
         if let Some(ordinal) =
             (0..derived.len()).find(|ordinal| index.offset(*ordinal) != derived.offset(*ordinal))
@@ -331,9 +336,11 @@ impl Check<'_> {
         // Not while one is being overwritten.
         let inner = self.inner;
         let _manifest = inner.manifest.lock();
+        let mut missing = 0;
         for name in MANIFEST_FILES {
-            let path = self.inner.directory.file(name);
-            let Ok(file) = self.inner.directory.disk.open(&path, OpenMode::Read) else {
+            let path = inner.directory.file(name);
+            let Ok(file) = inner.directory.disk.open(&path, OpenMode::Read) else {
+                missing += 1;
                 continue;
             };
             let bytes = file
@@ -344,7 +351,26 @@ impl Check<'_> {
                 self.damage(&path, 0, 1, 0, error.to_string());
             }
         }
+        if missing == MANIFEST_FILES.len() {
+            let path = inner.directory.file(MANIFEST_FILES[0]);
+            let what = "no manifest; open the log for writing to write it anew";
+            self.damage(&path, 0, 1, 0, what.into());
+        }
         Ok(())
+    }
+
+    /// What was damaged when the log was opened and has not been met since: files that are missing whole.
+    fn add_what_opening_found(&mut self) {
+        let Check { inner, report, .. } = self;
+        for damage in &inner.recovery.damages {
+            let is_met = report.damages.iter().any(|met| {
+                let covers = met.first <= damage.first && damage.last <= met.last;
+                met.path == damage.path && (covers || damage.first > damage.last)
+            });
+            if !is_met {
+                report.damages.push(damage.clone());
+            }
+        }
     }
 
     fn damage(&mut self, path: &Path, offset: u64, first: u64, last: u64, what: String) {

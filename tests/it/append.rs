@@ -233,7 +233,7 @@ fn what_is_too_long_or_too_many_is_refused_by_name() {
     );
     assert_eq!(
         text(NewEvent::new("", "").into()),
-        "bytes of a topic: 0, expected 1..=1024; shorten it"
+        "bytes of a topic: 0, expected 1..=1024; give at least one byte"
     );
     assert_eq!(
         text(NewEvent::new("t".repeat(1025), "").into()),
@@ -241,7 +241,7 @@ fn what_is_too_long_or_too_many_is_refused_by_name() {
     );
     assert_eq!(
         text(NewEvent::new("t", "").tag("").into()),
-        "bytes of a tag: 0, expected 1..=255; shorten it"
+        "bytes of a tag: 0, expected 1..=255; give at least one byte"
     );
     let tags = (0..65).map(|number| number.to_string());
     assert_eq!(

@@ -318,7 +318,7 @@ fn what_is_no_log_is_left_alone() {
     assert!(
         refused
             .to_string()
-            .contains("1 other files and no log (file, …), expected an empty or new directory"),
+            .contains("no log, but file, expected an empty or new directory"),
         "{refused}"
     );
     let missing = Log::open_read_only(dir.path().join("nowhere")).unwrap_err();

@@ -9,10 +9,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use annals_segments::format::FormatError;
 use annals_segments::format::frame::{Frame, FrameKind};
 use annals_segments::format::segment_header::{SEGMENT_HEADER_LEN, SegmentHeader};
 use annals_segments::format::watermark::Watermark;
+use annals_segments::format::{FormatError, SEGMENT_LEN_MAX};
 use annals_segments::{OpenMode, SegmentFile};
 
 use super::{
@@ -169,6 +169,8 @@ struct Readable {
     /// Position behind the last whole frame, damage before it or not.
     next_position: u64,
     durable: u64,
+    /// Offset behind the last whole frame before any damage.
+    end: usize,
     is_closed: bool,
     /// Where something is missing that the watermark says was durable, and what is there instead.
     short: Option<(usize, FormatError)>,
@@ -177,9 +179,23 @@ struct Readable {
 impl Readable {
     /// Reads the bytes up to `end`, or all of them; `None` when there is no whole frame.
     fn read(opening: &Opening, number: u64, end: Option<u64>) -> Result<Option<Self>, Error> {
+        // A log that was closed ends where its watermark says, and the rest need not be read.
+        let closed_end = opening
+            .watermark
+            .filter(|watermark| watermark.segment == number);
+        if let Some(watermark) = closed_end.filter(|_| end.is_none())
+            && let Some(readable) = Self::read_up_to(opening, number, watermark.end)?
+            && readable.is_closed
+            && readable.end == watermark.end as usize
+        {
+            return Ok(Some(readable));
+        }
+        Self::read_up_to(opening, number, end.unwrap_or(SEGMENT_LEN_MAX))
+    }
+
+    fn read_up_to(opening: &Opening, number: u64, end: u64) -> Result<Option<Self>, Error> {
         let path = opening.directory.segment(number);
-        let mut bytes = read_owned(&opening.directory, number)?;
-        bytes.truncate(end.map_or(usize::MAX, |end| end as usize));
+        let bytes = read_owned(&opening.directory, number, end)?;
         let Some(scanned) = scan_segment(opening.log.id, &path, number, &bytes)? else {
             return Ok(None);
         };
@@ -203,6 +219,7 @@ impl Readable {
             base_position,
             next_position,
             durable: scanned.durable,
+            end: scanned.end,
             is_closed: is_closed && !is_short,
             short: is_short.then(|| (scanned.end, bad_stop(&scanned))),
         }))

@@ -115,13 +115,13 @@ pub(super) fn open_whole(
     file.map_err(Error::io(path, "open the segment"))
 }
 
-/// Reads a segment into memory: while somebody may write to it.
-pub(super) fn read_owned(directory: &Directory, number: u64) -> Result<Vec<u8>, Error> {
+/// Reads a segment into memory, up to `end`: while somebody may write to it.
+pub(super) fn read_owned(directory: &Directory, number: u64, end: u64) -> Result<Vec<u8>, Error> {
     let path = directory.segment(number);
     let read = directory
         .disk
         .open(&path, OpenMode::Read)
-        .and_then(|file| file.read_up_to(SEGMENT_LEN_MAX));
+        .and_then(|file| file.read_up_to(end.min(SEGMENT_LEN_MAX)));
     read.map_err(Error::io(path, "read the segment"))
 }
 
