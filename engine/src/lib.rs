@@ -45,6 +45,7 @@ mod stats;
 mod subscription;
 mod topics;
 mod verify;
+mod version_cache;
 mod view;
 mod writer;
 

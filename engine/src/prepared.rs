@@ -27,7 +27,7 @@ pub(crate) struct PreparedBatch {
     pub(crate) keys: Vec<KeyHash>,
     /// Different topics, in order of first use.
     pub(crate) topics: Vec<Box<str>>,
-    pub(crate) expected: Vec<(AggregateId, Expected)>,
+    pub(crate) expected: Vec<(KeyHash, AggregateId, Expected)>,
     pub(crate) conditions: Conditions,
     pub(crate) tracking: Option<(Box<str>, u64)>,
     pub(crate) durability: Durability,
@@ -41,7 +41,7 @@ pub(crate) struct PreparedRecord {
     pub(crate) body_crc: u32,
     /// Index in `PreparedBatch::topics`.
     pub(crate) topic: usize,
-    pub(crate) aggregate: Option<AggregateId>,
+    pub(crate) aggregate: Option<(KeyHash, AggregateId)>,
     pub(crate) version: Version,
     pub(crate) event_id: [u8; 16],
     pub(crate) id_hash: IdHash,
@@ -69,7 +69,10 @@ impl PreparedBatch {
             records: Vec::with_capacity(events.len()),
             keys: Vec::with_capacity(events.len() * 3),
             topics: Vec::new(),
-            expected,
+            expected: expected
+                .into_iter()
+                .map(|(id, expected)| (key_of(log, &id), id, expected))
+                .collect(),
             conditions: Conditions::new(clauses),
             tracking,
             durability,
@@ -107,11 +110,12 @@ impl PreparedBatch {
                 .keys
                 .extend(event.tags.iter().map(|tag| log.tag(tag)));
             let topic = prepared.topic_index(event.topic);
+            let aggregate = event.aggregate.map(|id| (prepared.keys[keys_before], id));
             prepared.records.push(PreparedRecord {
                 len: prepared.encoded.len() - start,
                 body_crc: record::body_crc(&prepared.encoded[start..]),
                 topic,
-                aggregate: event.aggregate,
+                aggregate,
                 version: event.version,
                 event_id: *event_id.as_bytes(),
                 id_hash: log.id_hash(event_id.as_bytes()),
@@ -148,6 +152,11 @@ impl PreparedBatch {
             .map_or(0, |(name, _)| ENTRY + name.len());
         align_up(topics + tracking)
     }
+}
+
+fn key_of(log: &LogIdentity, id: &AggregateId) -> KeyHash {
+    log.aggregate(id.kind(), id.as_bytes())
+        .expect("an id has a key")
 }
 
 /// A version 7 UUID: the time in its first six bytes keeps ids of one period in few segments.

@@ -277,7 +277,7 @@ impl Opening {
                 copies: Vec::new(),
             },
             Some(segment) if self.is_closed(&segment) => {
-                let writer = self.continue_in(&segment)?;
+                let writer = Box::new(self.continue_in(&segment)?);
                 if writer.can_close() {
                     Place::Continue { writer, spare }
                 } else {
@@ -661,7 +661,7 @@ impl Opening {
         is_new: bool,
     ) -> Result<Arc<Inner>, Error> {
         let (mut writer, kept_spare) = match place {
-            Place::Continue { writer, spare } => (writer, spare),
+            Place::Continue { writer, spare } => (*writer, spare),
             Place::Fresh { spare, copies } => (self.start_fresh(spare, &copies)?, None),
         };
         // Names found here may never have been made durable by the process that made them.
@@ -780,7 +780,7 @@ impl Opening {
 enum Place {
     /// In a segment that was closed.
     Continue {
-        writer: Writer,
+        writer: Box<Writer>,
         spare: Option<PreparedSegment>,
     },
     /// In the next one, starting with copies of unproven frames.

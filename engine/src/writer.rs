@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::Arc;
 
+use annals_index::KeyHash;
 use annals_segments::DiskFile;
 use annals_segments::format::ALIGNMENT;
 use annals_segments::format::frame::{
@@ -29,6 +30,7 @@ use crate::housekeeping::{Job, PreparedSegment};
 use crate::log::{Appended, Inner};
 use crate::prepared::PreparedBatch;
 use crate::segment::Segment;
+use crate::version_cache::VersionCache;
 
 /// State of the writing end.
 #[derive(Debug)]
@@ -55,6 +57,10 @@ pub(crate) struct Writer {
     pub(crate) unsynced: usize,
     /// Where the log was closed when it was opened.
     pub(crate) closed_end: Option<usize>,
+    /// Last versions of the aggregates written lately.
+    versions: VersionCache,
+    /// Room of the last group, for the next.
+    spare_buffer: Vec<u8>,
     /// The newest segment that was asked for ahead.
     spare_asked: u64,
     /// Whether a sync of buffered events has been asked for, and at once.
@@ -69,8 +75,12 @@ struct Group {
     buffer: Vec<u8>,
     placed: Vec<Placed>,
     outcomes: Vec<(Arc<Submission>, Outcome)>,
-    /// Last versions that the group has given.
+    /// Last versions that the group has given. What the cache forgets the indexes do not know yet.
     versions: HashMap<AggregateId, u64>,
+    /// Whether batches follow in this group, which have to know what this one does.
+    has_more: bool,
+    /// Topics that the group defines.
+    new_topics: Vec<(u32, Box<str>)>,
     tracking: Vec<(Box<str>, u64)>,
     wants_sync: bool,
 }
@@ -107,6 +117,8 @@ impl Writer {
             since_dictionary: 0,
             unsynced: 0,
             closed_end: None,
+            versions: VersionCache::default(),
+            spare_buffer: Vec::new(),
             spare_asked: 0,
             sync_asked: None,
             watermark,
@@ -117,8 +129,11 @@ impl Writer {
     /// Commits the submissions in order and leaves each its outcome.
     pub(crate) fn commit(&mut self, inner: &Inner, submissions: &[Arc<Submission>]) {
         let time_us = self.last_time_us.max(inner.options.clock.now_us());
-        let mut group = Group::default();
-        for submission in submissions {
+        let mut group = Group {
+            buffer: std::mem::take(&mut self.spare_buffer),
+            ..Group::default()
+        };
+        for (place, submission) in submissions.iter().enumerate() {
             if let Some(error) = inner.refusal() {
                 submission.complete(Err(error));
                 continue;
@@ -130,6 +145,8 @@ impl Writer {
                 submission.complete(Err(error));
                 continue;
             }
+            // Behind `make_room`, which may have begun the group anew.
+            group.has_more = place + 1 < submissions.len();
             // A rejection too rests on what was found: it is told only once that is durable.
             group.wants_sync |= batch.durability == Durability::Sync;
             let outcome = self.place(inner, &mut group, batch, time_us);
@@ -218,7 +235,7 @@ impl Writer {
         let topic_numbers: Vec<u32> = batch
             .topics
             .iter()
-            .map(|topic| self.topic_number(topic, &mut preamble))
+            .map(|topic| self.topic_number(topic, &mut preamble, &mut group.new_topics))
             .collect();
         if let Some((name, position)) = &batch.tracking {
             preamble.advance_tracking(name, *position);
@@ -263,8 +280,11 @@ impl Writer {
             self.first_time_us = time_us;
         }
         for (record, version) in batch.records.iter().zip(versions) {
-            if let Some(id) = &record.aggregate {
-                group.versions.insert(id.clone(), version);
+            if let Some((key, id)) = &record.aggregate {
+                self.versions.note(*key, id, version);
+                if group.has_more {
+                    group.versions.insert(id.clone(), version);
+                }
             }
         }
         group.placed.push(Placed {
@@ -287,13 +307,18 @@ impl Writer {
         group: &Group,
         batch: &PreparedBatch,
     ) -> Result<Vec<u64>, Error> {
+        // What the batch itself does; of no use to a batch of one event that expects nothing.
         let mut own: HashMap<&AggregateId, Option<u64>> = HashMap::new();
-        let last = |id: &AggregateId| match group.versions.get(id) {
-            Some(version) => Ok(Some(*version)),
-            None => inner.set().last_version(&inner.log, id, u64::MAX),
+        let has_own = batch.records.len() > 1 || !batch.expected.is_empty();
+        let last = |key: KeyHash, id: &AggregateId| {
+            let known = self.versions.version(key, id);
+            match known.or_else(|| group.versions.get(id).copied()) {
+                Some(version) => Ok(Some(version)),
+                None => inner.set().last_version(&inner.log, id, u64::MAX),
+            }
         };
-        for (id, expected) in &batch.expected {
-            let found = last(id)?;
+        for (key, id, expected) in &batch.expected {
+            let found = last(*key, id)?;
             let holds = match expected {
                 Expected::Any => true,
                 Expected::NoEvents => found.is_none(),
@@ -310,13 +335,13 @@ impl Writer {
         }
         let mut versions = Vec::with_capacity(batch.records.len());
         for record in &batch.records {
-            let Some(id) = &record.aggregate else {
+            let Some((key, id)) = &record.aggregate else {
                 versions.push(0);
                 continue;
             };
-            let found = match own.get(id) {
+            let found = match own.get(id).filter(|_| has_own) {
                 Some(found) => *found,
-                None => last(id)?,
+                None => last(*key, id)?,
             };
             let version = match record.version {
                 Version::Next => match found {
@@ -333,7 +358,9 @@ impl Writer {
                     found,
                 });
             }
-            own.insert(id, Some(version));
+            if has_own {
+                own.insert(id, Some(version));
+            }
             versions.push(version);
         }
         Ok(versions)
@@ -358,13 +385,19 @@ impl Writer {
         }
     }
 
-    fn topic_number(&mut self, topic: &str, preamble: &mut Preamble) -> u32 {
+    fn topic_number(
+        &mut self,
+        topic: &str,
+        preamble: &mut Preamble,
+        new_topics: &mut Vec<(u32, Box<str>)>,
+    ) -> u32 {
         if let Some(number) = self.topics.get(topic) {
             return *number;
         }
         let number = self.topics.len() as u32;
         preamble.define_topic(number, topic);
         self.adopt_topic(topic.into(), number);
+        new_topics.push((number, topic.into()));
         number
     }
 
@@ -426,9 +459,10 @@ impl Writer {
     /// Writes the group, syncs when one of it wants that, shows it to readers, and tells the outcomes.
     fn flush(&mut self, inner: &Inner, group: &mut Group) {
         let Group {
-            buffer,
+            mut buffer,
             placed,
             outcomes,
+            new_topics,
             tracking,
             wants_sync,
             ..
@@ -451,8 +485,12 @@ impl Writer {
             }
             return;
         }
+        buffer.clear();
+        if buffer.capacity() <= SPARE_BUFFER_MAX {
+            self.spare_buffer = buffer;
+        }
         if !placed.is_empty() {
-            self.publish(inner, placed, tracking);
+            self.publish(inner, placed, new_topics, tracking);
         }
         if self.unsynced == 0 {
             inner.set_durable(self.next_position - 1);
@@ -569,18 +607,20 @@ impl Writer {
     }
 
     /// Lets readers see what was written.
-    fn publish(&self, inner: &Inner, placed: Vec<Placed>, tracking: Vec<(Box<str>, u64)>) {
+    fn publish(
+        &self,
+        inner: &Inner,
+        placed: Vec<Placed>,
+        new_topics: Vec<(u32, Box<str>)>,
+        tracking: Vec<(Box<str>, u64)>,
+    ) {
         let file = self
             .segment
             .file()
             .expect("the segment being written is open");
         file.publish(self.end);
-        for (topic, number) in placed
-            .iter()
-            .flat_map(|placed| &placed.batch.topics)
-            .map(|topic| (topic, self.topics[topic]))
-        {
-            self.segment.topics().define(number, topic);
+        for (number, topic) in new_topics {
+            self.segment.topics().define(number, &topic);
         }
         self.segment.with_tail(|tail| {
             for Placed {
@@ -732,6 +772,8 @@ pub(crate) fn tracking_len(tracking: &BTreeMap<Box<str>, u64>) -> usize {
     tracking.keys().map(|name| ENTRY_LEN_MAX + name.len()).sum()
 }
 
+/// A buffer beyond this is given back: groups are rarely that large.
+const SPARE_BUFFER_MAX: usize = 1 << 20;
 /// Two frames without entries: what marks the end, and one to spare.
 const CLOSING_FRAMES_LEN: usize = 2 * FRAME_HEADER_LEN;
 /// A dictionary of topics grows no longer than this before the next segment starts with a new one.

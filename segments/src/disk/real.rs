@@ -265,5 +265,6 @@ fn parent(path: &Path) -> &Path {
     }
 }
 
-/// Zeros per write in [`DiskFile::allocate`]: large enough for full bandwidth, small enough to hold.
-const ALLOCATE_CHUNK_BYTES: usize = 1 << 20;
+/// Zeros of one write. The page cache keeps a write of this kind as one folio, and each later small write
+/// into it walks all of the folio's blocks: 1.1 us at 1 MiB, 0.6 us at 64 KiB and below, measured on ext4.
+const ALLOCATE_CHUNK_BYTES: usize = 64 << 10;
