@@ -21,11 +21,13 @@ pub struct Event<'a> {
 
 impl<'a> Event<'a> {
     /// Place in the global sequence: 1-based, gapless, in commit order.
+    #[inline]
     pub fn position(&self) -> u64 {
         self.position
     }
 
     /// When it was stored, microseconds since the Unix epoch; never runs backwards along positions.
+    #[inline]
     pub fn time_us(&self) -> u64 {
         self.time_us
     }
@@ -41,11 +43,13 @@ impl<'a> Event<'a> {
     }
 
     /// Whether it belongs to this aggregate; cheaper than comparing [`Event::aggregate_id`].
+    #[inline]
     pub fn is_of(&self, aggregate: &AggregateId) -> bool {
         self.record.id_kind() == aggregate.kind() && self.record.id() == aggregate.as_bytes()
     }
 
     /// Version in its aggregate, if it belongs to one.
+    #[inline]
     pub fn version(&self) -> Option<u64> {
         let has_aggregate =
             self.record.id_kind() != annals_segments::format::record::IdKind::Absent;
@@ -53,16 +57,19 @@ impl<'a> Event<'a> {
     }
 
     /// Stored name of its type.
+    #[inline]
     pub fn topic(&self) -> &'a str {
         self.topic
     }
 
     /// Its own id.
+    #[inline]
     pub fn event_id(&self) -> Uuid {
         Uuid::from_bytes(self.record.event_id())
     }
 
     /// Its tags, ascending.
+    #[inline]
     pub fn tags(&self) -> impl ExactSizeIterator<Item = &'a [u8]> + use<'a> {
         self.record.tags()
     }
@@ -78,6 +85,7 @@ impl<'a> Event<'a> {
     }
 
     /// How the payload was compressed and encrypted; `None` when it is as given.
+    #[inline]
     pub fn encoding(&self) -> Option<Encoding> {
         self.record.encoding()
     }
@@ -88,6 +96,7 @@ impl<'a> Event<'a> {
     }
 
     /// The payload as stored.
+    #[inline]
     pub fn payload(&self) -> &'a [u8] {
         self.record.payload()
     }

@@ -63,7 +63,7 @@ impl View {
         direction: Direction,
     ) -> EventsIn<'_> {
         let cursor = Cursor::by_position(self, &positions, query, direction, self.durable);
-        EventsIn { view: self, cursor }
+        EventsIn::new(self, cursor)
     }
 
     /// As [`View::read`], up to the head: buffered events too, as decisions see them.
@@ -74,7 +74,7 @@ impl View {
         direction: Direction,
     ) -> EventsIn<'_> {
         let cursor = Cursor::by_position(self, &positions, query, direction, self.visible);
-        EventsIn { view: self, cursor }
+        EventsIn::new(self, cursor)
     }
 
     /// The events of one aggregate with a version in `versions`, ascending by version when forward.
@@ -86,10 +86,7 @@ impl View {
         versions: impl RangeBounds<u64>,
         direction: Direction,
     ) -> EventsIn<'_> {
-        EventsIn {
-            view: self,
-            cursor: Cursor::by_aggregate(self, id, &versions, direction),
-        }
+        EventsIn::new(self, Cursor::by_aggregate(self, id, &versions, direction))
     }
 
     /// The event with this id, the newest when several have it.
@@ -151,13 +148,55 @@ impl View {
 pub struct EventsIn<'v> {
     view: &'v View,
     cursor: Cursor,
+    reading: Option<Reading<'v>>,
+}
+
+impl<'v> EventsIn<'v> {
+    fn new(view: &'v View, cursor: Cursor) -> Self {
+        Self {
+            view,
+            cursor,
+            reading: None,
+        }
+    }
 }
 
 impl<'v> Iterator for EventsIn<'v> {
     type Item = Result<Event<'v>, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.cursor.next(self.view)
+        self.cursor.next(self.view, &mut self.reading)
+    }
+}
+
+/// The segment that a walk is in, and what need not be asked of it again for every event.
+#[derive(Clone, Copy, Debug)]
+struct Reading<'v> {
+    place: usize,
+    segment: &'v Segment,
+    /// Its published bytes.
+    bytes: &'v [u8],
+    /// The topic met last.
+    topic: (u32, &'v str),
+}
+
+impl<'v> Reading<'v> {
+    fn new(view: &'v View, place: usize) -> Option<Self> {
+        let segment: &Segment = &view.set.segments[place];
+        // No topic is empty, so this one is not taken for any.
+        Some(Self {
+            place,
+            segment,
+            bytes: segment.bytes().ok()?,
+            topic: (0, ""),
+        })
+    }
+
+    fn topic(&mut self, number: u32, offset: usize, position: u64) -> Option<&'v str> {
+        if self.topic.0 != number || self.topic.1.is_empty() {
+            self.topic = (number, self.segment.topic(number, offset, position).ok()?);
+        }
+        Some(self.topic.1)
     }
 }
 
@@ -200,7 +239,7 @@ impl Iterator for Events {
 
     fn next(&mut self) -> Option<Self::Item> {
         self.cursor
-            .next(&self.view)
+            .next(&self.view, &mut None)
             .map(|event| event.map(|event| event.to_owned()))
     }
 }
@@ -278,9 +317,13 @@ impl Cursor {
         }
     }
 
-    fn next<'v>(&mut self, view: &'v View) -> Option<Result<Event<'v>, Error>> {
+    fn next<'v>(
+        &mut self,
+        view: &'v View,
+        reading: &mut Option<Reading<'v>>,
+    ) -> Option<Result<Event<'v>, Error>> {
         match self {
-            Self::Walk(walk) => walk.next(view),
+            Self::Walk(walk) => walk.next(view, reading),
             Self::Query(query) => query.next(view),
             Self::Aggregate(aggregate) => aggregate.next(view),
             Self::Failed(error) => error.lock().take().map(Err),
@@ -309,7 +352,11 @@ struct WalkFrame {
 }
 
 impl Walk {
-    fn next<'v>(&mut self, view: &'v View) -> Option<Result<Event<'v>, Error>> {
+    fn next<'v>(
+        &mut self,
+        view: &'v View,
+        reading: &mut Option<Reading<'v>>,
+    ) -> Option<Result<Event<'v>, Error>> {
         if self.positions.is_empty() {
             return None;
         }
@@ -322,7 +369,7 @@ impl Walk {
                 let position = self.positions.start;
                 self.positions.start += 1;
                 Some(
-                    self.next_in_frame(view, position)
+                    self.next_in_frame(view, position, reading)
                         .unwrap_or_else(|| self.find(view, position)),
                 )
             }
@@ -334,12 +381,16 @@ impl Walk {
         &mut self,
         view: &'v View,
         position: u64,
+        reading: &mut Option<Reading<'v>>,
     ) -> Option<Result<Event<'v>, Error>> {
         let mut at = self.frame.take()?;
-        let segment: &Segment = &view.set.segments[at.place];
-        let bytes = segment.bytes().ok()?;
+        let reading = match reading {
+            Some(reading) if reading.place == at.place => reading,
+            other => other.insert(Reading::new(view, at.place)?),
+        };
+        let (bytes, salt) = (reading.bytes, reading.segment.salt());
         while at.left == 0 {
-            let frame = Frame::parse(bytes.get(at.offset..)?, segment.salt()).ok()?;
+            let frame = Frame::parse(bytes.get(at.offset..)?, salt).ok()?;
             if frame.header.kind != Some(FrameKind::Batch) || frame.header.event_count == 0 {
                 at.offset += frame.header.length as usize;
                 continue;
@@ -351,11 +402,9 @@ impl Walk {
             at.time_us = frame.header.time_us;
             at.offset += frame.records_start();
         }
-        let record = Record::parse(&bytes[at.offset..]).ok()?;
-        record.verify(position, at.time_us, segment.salt()).ok()?;
-        let topic = segment
-            .topic(record.place().topic, at.offset, position)
-            .ok()?;
+        let record = Record::parse(bytes.get(at.offset..)?).ok()?;
+        record.verify(position, at.time_us, salt).ok()?;
+        let topic = reading.topic(record.place().topic, at.offset, position)?;
         at.offset += align_up(record.as_bytes().len());
         at.left -= 1;
         self.frame = Some(at);

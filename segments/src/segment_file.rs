@@ -80,6 +80,7 @@ impl SegmentFile {
     }
 
     /// The published bytes.
+    #[inline]
     pub fn bytes(&self) -> &[u8] {
         let published = self.published.load(Ordering::Acquire);
         // SAFETY:

@@ -74,6 +74,7 @@ pub struct FrameHeader {
 
 impl FrameHeader {
     /// The position behind the frame's last event.
+    #[inline]
     pub fn next_position(&self) -> u64 {
         self.base_position + u64::from(self.event_count)
     }
@@ -136,6 +137,7 @@ impl FrameHeader {
     ///
     /// For readers of one record: its own checksum runs over this time, so that a wrong one does not
     /// verify. `None` when `bytes` is too short for a header.
+    #[inline]
     pub fn peek_time_us(bytes: &[u8]) -> Option<u64> {
         (bytes.len() >= FRAME_HEADER_LEN).then(|| u64_at(bytes, TIME_OFFSET))
     }
@@ -505,6 +507,7 @@ impl<'a> Frame<'a> {
     }
 
     /// Offset in the frame of its first record.
+    #[inline]
     pub fn records_start(&self) -> usize {
         align_up(FRAME_HEADER_LEN + self.header.preamble_len as usize)
     }

@@ -213,6 +213,7 @@ pub fn record_len(record: &[u8]) -> usize {
 
 /// Bytes from the start of the frame header to the start of the record at the start of `bytes`,
 /// unverified; `None` when `bytes` is too short for a record.
+#[inline]
 pub fn peek_distance(bytes: &[u8]) -> Option<usize> {
     (bytes.len() >= RECORD_HEADER_LEN).then(|| u32_at(bytes, DISTANCE_OFFSET) as usize)
 }
@@ -255,6 +256,7 @@ pub fn place_record(
 }
 
 /// Continues the checksum of the body over the leader's part and what the record is bound to.
+#[inline]
 fn continue_crc(record: &[u8], body_crc: u32, position: u64, time_us: u64, salt: u64) -> u32 {
     let mut bound = [0; BOUND_LEN];
     bound[..PLACE_LEN].copy_from_slice(&record[LENGTH_OFFSET..FLAGS_OFFSET]);
@@ -295,6 +297,7 @@ impl<'a> Record<'a> {
     /// Every length is checked against what is there; no byte outside the record is looked at. An
     /// unsupported flag may be damage as long as nothing is verified: [`Frame::verify`](super::frame::Frame::verify)
     /// tells the two apart.
+    #[inline]
     pub fn parse(bytes: &'a [u8]) -> Result<Self, FormatError> {
         super::check_len(STRUCTURE, bytes, RECORD_HEADER_LEN)?;
         let len = record_len(bytes);
@@ -362,6 +365,7 @@ impl<'a> Record<'a> {
     ///
     /// Only records written with the same position, time and segment salt verify. Then reserved bytes
     /// must be zero too.
+    #[inline]
     pub fn verify(&self, position: u64, time_us: u64, salt: u64) -> Result<(), FormatError> {
         verify_unparsed(self.bytes, position, time_us, salt)?;
         if let Some(section) = self.encoding_section() {
@@ -372,11 +376,13 @@ impl<'a> Record<'a> {
     }
 
     /// The record without padding, checksum first.
+    #[inline]
     pub fn as_bytes(&self) -> &'a [u8] {
         self.bytes
     }
 
     /// Where the record lies.
+    #[inline]
     pub fn place(&self) -> RecordPlace {
         RecordPlace {
             version: u64_at(self.bytes, VERSION_OFFSET),
@@ -387,6 +393,7 @@ impl<'a> Record<'a> {
     }
 
     /// Kind of aggregate id.
+    #[inline]
     pub fn id_kind(&self) -> IdKind {
         match self.bytes[FLAGS_OFFSET] & FLAG_ID_KIND {
             0 => IdKind::Absent,
@@ -396,12 +403,14 @@ impl<'a> Record<'a> {
     }
 
     /// The aggregate id; empty when absent.
+    #[inline]
     pub fn id(&self) -> &'a [u8] {
         let id_len = self.bytes[ID_LEN_OFFSET] as usize;
         &self.bytes[RECORD_HEADER_LEN..RECORD_HEADER_LEN + id_len]
     }
 
     /// The event's own UUID.
+    #[inline]
     pub fn event_id(&self) -> [u8; 16] {
         array_at(self.bytes, EVENT_ID_OFFSET)
     }
@@ -453,12 +462,14 @@ impl<'a> Record<'a> {
     }
 
     /// The payload as stored.
+    #[inline]
     pub fn payload(&self) -> &'a [u8] {
         &self.bytes[self.payload_start as usize..]
     }
 }
 
 /// [`Record::verify`] for a record of which only the length has been checked: at most the bytes there are.
+#[inline]
 pub(super) fn verify_unparsed(
     bytes: &[u8],
     position: u64,
