@@ -35,6 +35,9 @@ pub(crate) enum Command {
 ///
 /// Appends are buffered and synced at the end, as for any import that can be repeated.
 ///
+/// Without --into the log lies in a temporary directory, which the first line names and which is removed at
+/// the end; an interrupted run leaves it there (annals-demo-*, safe to delete).
+///
 /// Without git, without a repository, or with an empty or shallow one, the demo says so and runs on a small
 /// history that comes with the program.
 #[derive(Debug, clap::Args)]
@@ -65,8 +68,8 @@ pub(crate) struct DemoArgs {
 ///
 ///   topic             name of the event type; needed
 ///   payload           any JSON value, stored as its exact source text; needed
-///   aggregate_id      text of 1 to 255 bytes; what looks like a UUID becomes
-///                     one. Left out: the event has no version
+///   aggregate_id      text of 1 to 255 bytes; a UUID in lower case with hyphens
+///                     becomes one. Left out: the event has no version
 ///   expected_version  the aggregate's version before this event, 0 for no
 ///                     events yet. Left out: any. The event gets the next one
 ///   tags              list of texts. A set: doubles count once, and they are
@@ -78,6 +81,12 @@ pub(crate) struct DemoArgs {
 ///
 /// A bad line, or a version that is not as expected, stops the import with file,
 /// line and reason. What stands before that line is stored, and nothing from it on.
+/// Once line N is mended, the rest is imported with
+///
+///   tail -n +N FILE | annals import DIR -
+///
+/// Event ids are not checked for duplicates: a file imported twice is stored twice,
+/// unless its lines have an expected_version.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment, after_long_help = IMPORT_EXAMPLES)]
 pub(crate) struct ImportArgs {
@@ -129,6 +138,15 @@ pub(crate) struct ImportArgs {
 /// Works while another process writes to the log, and shows what was durable at
 /// the start. A damaged event is reported on stderr and skipped, and the exit code
 /// is then 1.
+///
+/// An --aggregate that has no events is an error, exit code 2. A --topic or --tag that
+/// no event has matches nothing, exit code 0.
+///
+/// Ids are compared byte for byte. A UUID in lower case with hyphens is taken for a
+/// UUID, as import takes it; every other spelling is text, and a different aggregate.
+///
+/// In a log whose last writer was killed, events that it had not synced may not be
+/// shown; that is said on stderr, and opening the log for writing finds them.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment, after_long_help = CAT_EXAMPLES)]
 pub(crate) struct CatArgs {
@@ -200,9 +218,12 @@ pub(crate) struct VerifyArgs {
 pub(crate) struct SegmentArgs {
     /// Bytes of a segment file: 65536 to 2147483648, 64 MiB by default. A commit has at most a quarter of it.
     /// Smaller segments make more files; a log may change it at every open.
-    #[arg(long, value_name = "BYTES", hide_short_help = true)]
+    #[arg(long, value_name = "BYTES", hide_short_help = true, value_parser = clap::value_parser!(u64).range(SEGMENT_LENS))]
     pub(crate) segment_len: Option<u64>,
 }
+
+/// What the engine takes, said here with the name of the flag.
+const SEGMENT_LENS: std::ops::RangeInclusive<u64> = 65_536..=2_147_483_648;
 
 const EXIT_CODES: &str = "\
 Exit codes:

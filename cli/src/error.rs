@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use crate::commands::Outcome;
 use crate::commands::demo::git_history::HistoryError;
 use crate::commands::import::LineError;
-use crate::figures::{counted, printable};
+use crate::figures::{counted, printable, shell_quoted};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CliError {
@@ -33,9 +33,9 @@ pub(crate) enum CliError {
     },
 
     #[error(
-        "{dir}: aggregate {id} has no events, expected at least one; ids are compared byte for byte, \
-         and a UUID is not the text that spells it (annals cat {dir} shows the ids there are)",
-        dir = dir.display()
+        "{dir}: aggregate {id} has no events, expected at least one; ids are compared byte for byte, and only \
+         lower case with hyphens is taken for a UUID (annals cat {quoted} shows the ids there are)",
+        dir = dir.display(), quoted = shell_quoted(&dir.to_string_lossy())
     )]
     UnknownAggregate { dir: PathBuf, id: String },
 

@@ -90,6 +90,16 @@ pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
+/// Text as one word of a shell command, to be pasted.
+pub(crate) fn shell_quoted(text: &str) -> Cow<'_, str> {
+    let is_plain =
+        |character: char| character.is_alphanumeric() || "/._-:=@%+,".contains(character);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(format!("'{}'", text.replace('\'', r"'\''")))
+}
+
 const SIZE_UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
 
 #[cfg(test)]
@@ -124,6 +134,14 @@ mod tests {
     fn nothing_is_divided_by_zero() {
         assert_eq!(per_second(5, Duration::ZERO), 0);
         assert!(ratio(5, 0).abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn a_word_of_a_shell_command_is_quoted_where_it_must() {
+        assert_eq!(shell_quoted("file:src/lamp.rs"), "file:src/lamp.rs");
+        assert_eq!(shell_quoted("new name"), "'new name'");
+        assert_eq!(shell_quoted("it's"), r"'it'\''s'");
+        assert_eq!(shell_quoted(""), "''");
     }
 
     #[test]

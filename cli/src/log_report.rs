@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::io::{self, Write};
+use std::path::Path;
 
 use annals_engine::{Damage, RecoveryOutcome, RecoveryReport};
 use serde::Serialize;
 
-use crate::figures::{counted, printable, size};
+use crate::figures::{counted, printable, shell_quoted, size};
 
 /// How a log was found, as JSON.
 #[derive(Debug, Serialize)]
@@ -88,24 +89,64 @@ impl fmt::Display for RecoveryInWords<'_> {
                 " (the last writer did not close the log; opening it for writing sees to that)"
             }
             RecoveryOutcome::InUse => " (another process has it open for writing)",
-            RecoveryOutcome::Damaged => " (annals verify says where)",
             _ => "",
         })?;
-        if let Some(torn) = &report.torn {
-            write!(
-                formatter,
-                "; {} never acknowledged at the end",
-                size(torn.bytes)
-            )?;
-        }
-        if !report.rebuilt_indexes.is_empty() {
-            write!(
-                formatter,
-                "; {} derived anew",
-                counted(report.rebuilt_indexes.len() as u64, "index file")
-            )?;
+        for done in what_was_done(report) {
+            write!(formatter, "; {done}")?;
         }
         Ok(())
+    }
+}
+
+/// What opening a log mended, and what it found at its end.
+fn what_was_done(report: &RecoveryReport) -> Vec<String> {
+    let mut done = Vec::new();
+    if report.rewritten_events > 0 {
+        done.push(format!(
+            "{} found behind what was synced, and written again",
+            counted(report.rewritten_events, "event")
+        ));
+    }
+    if let Some(torn) = &report.torn {
+        let kept = torn.quarantine.as_ref().map_or(String::new(), |path| {
+            format!(", kept in {}", printable(&path.display().to_string()))
+        });
+        done.push(format!(
+            "{} never acknowledged at the end{kept}",
+            size(torn.bytes)
+        ));
+    }
+    if !report.rebuilt_indexes.is_empty() {
+        done.push(format!(
+            "{} derived anew",
+            counted(report.rebuilt_indexes.len() as u64, "index file")
+        ));
+    }
+    done
+}
+
+/// For whoever opened a log for writing: one line on stderr when opening mended something.
+pub(crate) fn say_what_was_recovered(dir: &Path, report: &RecoveryReport) {
+    let done = what_was_done(report);
+    if !done.is_empty() {
+        eprintln!(
+            "annals: {}: the last writer did not close the log; recovered: {}",
+            printable(&dir.display().to_string()),
+            done.join("; ")
+        );
+    }
+}
+
+/// For whoever opened a log read-only: one line on stderr when a writer might find more in it.
+pub(crate) fn say_what_may_be_missing(dir: &Path, report: &RecoveryReport) {
+    if report.outcome == RecoveryOutcome::NeedsRecovery {
+        let dir = dir.display().to_string();
+        eprintln!(
+            "annals: {}: the last writer did not close the log; more events than shown may be found when it is opened \
+             for writing, for example with `annals import {} /dev/null`",
+            printable(&dir),
+            printable(&shell_quoted(&dir))
+        );
     }
 }
 
@@ -118,11 +159,12 @@ pub(crate) fn write_damage(out: &mut impl Write, damage: &Damage) -> io::Result<
         printable(&path),
         damage.offset
     )?;
-    if damage.first <= damage.last {
-        write!(out, ", positions {} to {}", damage.first, damage.last)?;
-    } else {
-        write!(out, ", no event affected")?;
-    }
+    match (damage.first, damage.last) {
+        (first, last) if first > last => write!(out, ", no event affected"),
+        (first, last) if first == last => write!(out, ", position {first}"),
+        (first, u64::MAX) => write!(out, ", positions from {first} on"),
+        (first, last) => write!(out, ", positions {first} to {last}"),
+    }?;
     writeln!(out, ": {}", printable(&damage.what))
 }
 

@@ -9,10 +9,12 @@ use crate::args::CatArgs;
 use crate::commands::Outcome;
 use crate::error::{self, CliError};
 use crate::event_line::write_event;
+use crate::log_report::say_what_may_be_missing;
 
 pub(crate) fn run(args: &CatArgs, out: &mut impl Write) -> Result<Outcome, CliError> {
     let log = Log::open_read_only(&args.dir)?;
     let view = log.view();
+    say_what_may_be_missing(&args.dir, log.recovery());
     let (query, positions) = (query(args), positions(args));
     let limit = args.limit.unwrap_or(u64::MAX);
     // An aggregate is read by its versions, so what else was asked for is looked at event by event.

@@ -48,6 +48,11 @@ pub(crate) fn run(args: &DemoArgs, out: &mut impl Write) -> Result<Outcome, CliE
             events: log.head(),
         });
     }
+    if !args.json {
+        // Before the work: whoever interrupts it is to know what is left behind.
+        report::write_place(out, home.dir(), home.is_kept())?;
+        out.flush()?;
+    }
     let source = Source::choose(args.repo.as_deref());
     let (source, commits, append) = import(source, &log, &args.segment)?;
     log.close()?;
@@ -95,6 +100,10 @@ pub(crate) fn run(args: &DemoArgs, out: &mut impl Write) -> Result<Outcome, CliE
         write_json_line(out, &report)?;
     } else {
         report.write_tables(out)?;
+        if home.is_kept() {
+            out.flush()?;
+            eprintln!("annals: next: {}", report.next_command());
+        }
     }
     Ok(Outcome::Fine)
 }

@@ -7,6 +7,7 @@
 
 mod commit_plan;
 mod import_line;
+mod line_fault;
 mod line_reader;
 
 use std::collections::VecDeque;
@@ -19,13 +20,14 @@ use indicatif::ProgressBar;
 use serde::Serialize;
 
 use self::commit_plan::CommitPlan;
-pub(crate) use self::import_line::LineError;
 use self::import_line::{ImportLine, parse};
+pub(crate) use self::line_fault::LineError;
 use self::line_reader::{LineRead, LineReader};
 use crate::args::ImportArgs;
 use crate::commands::{Outcome, log_options};
 use crate::error::{CliError, Stored};
 use crate::figures::{counted, grouped, per_second, span};
+use crate::log_report::{RecoveryJson, say_what_was_recovered};
 use crate::output::write_json_line;
 use crate::progress;
 use crate::stopwatch::Stopwatch;
@@ -33,6 +35,8 @@ use crate::stopwatch::Stopwatch;
 pub(crate) fn run(args: &ImportArgs, out: &mut impl Write) -> Result<Outcome, CliError> {
     let (input, name, bar) = open_input(&args.file)?;
     let log = log_options(&args.segment).open(&args.dir)?;
+    // At once: were the import to fail, it would be said by nobody else.
+    say_what_was_recovered(&args.dir, log.recovery());
     let stopwatch = Stopwatch::start();
     let mut import = Import {
         log: &log,
@@ -52,6 +56,7 @@ pub(crate) fn run(args: &ImportArgs, out: &mut impl Write) -> Result<Outcome, Cl
     let ended = import.all_lines(input, args, &bar);
     let (stored, commits) = (import.stored, import.commits);
     bar.finish_and_clear();
+    let head = log.head();
     // Also after a bad line: what is stored is to survive, and the log is to be found closed.
     let closed = if stored.events > 0 {
         log.sync().map(drop)
@@ -65,12 +70,17 @@ pub(crate) fn run(args: &ImportArgs, out: &mut impl Write) -> Result<Outcome, Cl
     let summary = Summary {
         events: stored.events,
         commits,
-        last_position: stored.last_position,
+        last_position: head,
         seconds: stopwatch.elapsed().as_secs_f64(),
         events_per_second: per_second(stored.events, stopwatch.elapsed()),
+        recovery: log.recovery().into(),
     };
     if args.json {
         write_json_line(out, &summary)?;
+    } else if stored.events == 0 {
+        eprintln!(
+            "annals: no events in the input, nothing stored; the log ends at position {head}"
+        );
     } else {
         eprintln!(
             "annals: {} in {} stored, up to position {} ({}, {} events/s)",
@@ -88,10 +98,12 @@ pub(crate) fn run(args: &ImportArgs, out: &mut impl Write) -> Result<Outcome, Cl
 struct Summary {
     events: u64,
     commits: u64,
-    /// 0 when nothing was stored.
+    /// Of the log, also when nothing was stored.
     last_position: u64,
     seconds: f64,
     events_per_second: u64,
+    /// How the log was found.
+    recovery: RecoveryJson,
 }
 
 /// The input, its name for messages, and a bar that suits it.

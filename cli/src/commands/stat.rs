@@ -10,7 +10,7 @@ use crate::args::StatArgs;
 use crate::commands::Outcome;
 use crate::error::CliError;
 use crate::figures::{grouped, ratio, size};
-use crate::log_report::{RecoveryInWords, RecoveryJson, is_damaged};
+use crate::log_report::{RecoveryInWords, RecoveryJson, is_damaged, say_what_may_be_missing};
 use crate::output::write_json_line;
 use crate::table::{Align, Table};
 
@@ -22,6 +22,8 @@ pub(crate) fn run(args: &StatArgs, out: &mut impl Write) -> Result<Outcome, CliE
     } else {
         write_table(out, &args.dir, &stats, log.recovery())?;
     }
+    out.flush()?;
+    say_what_may_be_missing(&args.dir, log.recovery());
     Ok(Outcome::of_damage(is_damaged(log.recovery())))
 }
 
@@ -97,7 +99,12 @@ fn write_table(
         format!("{:.1}", ratio(stats.bytes, stats.events)),
     );
     row("format version", stats.format_version.to_string());
-    row("recovery", RecoveryInWords(recovery).to_string());
+    let hint = if is_damaged(recovery) {
+        "; annals verify says where"
+    } else {
+        ""
+    };
+    row("recovery", format!("{}{hint}", RecoveryInWords(recovery)));
     table.write(out)?;
     Ok(())
 }

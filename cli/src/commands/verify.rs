@@ -2,14 +2,16 @@
 
 use std::io::Write;
 
-use annals_engine::{Damage, Log, RecoveryReport, VerifyReport};
+use annals_engine::{Log, RecoveryReport, VerifyReport};
 use serde::Serialize;
 
 use crate::args::VerifyArgs;
 use crate::commands::Outcome;
 use crate::error::CliError;
 use crate::figures::{counted, size};
-use crate::log_report::{DamageJson, RecoveryInWords, RecoveryJson, is_damaged, write_damage};
+use crate::log_report::{
+    DamageJson, RecoveryInWords, RecoveryJson, is_damaged, say_what_may_be_missing, write_damage,
+};
 use crate::output::write_json_line;
 use crate::progress;
 
@@ -22,26 +24,16 @@ pub(crate) fn run(args: &VerifyArgs, out: &mut impl Write) -> Result<Outcome, Cl
     })?;
     bar.finish_and_clear();
 
-    let damages = all_damages(&report, log.recovery());
     if args.json {
-        write_json_line(out, &VerifyJson::new(&report, log.recovery(), &damages))?;
+        write_json_line(out, &VerifyJson::new(&report, log.recovery()))?;
     } else {
-        write_words(out, &report, log.recovery(), &damages)?;
+        write_words(out, &report, log.recovery())?;
     }
+    out.flush()?;
+    say_what_may_be_missing(&args.dir, log.recovery());
     Ok(Outcome::of_damage(
-        !damages.is_empty() || is_damaged(log.recovery()),
+        !report.damages.is_empty() || is_damaged(log.recovery()),
     ))
-}
-
-/// What verifying found, and what opening had found of which verifying says nothing.
-fn all_damages<'a>(report: &'a VerifyReport, recovery: &'a RecoveryReport) -> Vec<&'a Damage> {
-    let only_at_open = recovery.damages.iter().filter(|at_open| {
-        !report
-            .damages
-            .iter()
-            .any(|damage| (&damage.path, damage.offset) == (&at_open.path, at_open.offset))
-    });
-    report.damages.iter().chain(only_at_open).collect()
 }
 
 #[derive(Debug, Serialize)]
@@ -54,16 +46,13 @@ struct VerifyJson {
 }
 
 impl VerifyJson {
-    fn new(report: &VerifyReport, recovery: &RecoveryReport, damages: &[&Damage]) -> Self {
+    fn new(report: &VerifyReport, recovery: &RecoveryReport) -> Self {
         Self {
             events: report.events,
             segments: report.segments,
             bytes: report.bytes,
             recovery: recovery.into(),
-            damages: damages
-                .iter()
-                .map(|damage| DamageJson::from(*damage))
-                .collect(),
+            damages: report.damages.iter().map(DamageJson::from).collect(),
         }
     }
 }
@@ -72,8 +61,8 @@ fn write_words(
     out: &mut impl Write,
     report: &VerifyReport,
     recovery: &RecoveryReport,
-    damages: &[&Damage],
 ) -> Result<(), CliError> {
+    let damages = &report.damages;
     for damage in damages {
         write_damage(out, damage)?;
     }
@@ -98,33 +87,4 @@ fn write_words(
         )?;
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn damage_seen_twice_is_reported_once() {
-        let damage = |offset| Damage {
-            path: "1.seg".into(),
-            offset,
-            first: 1,
-            last: 2,
-            what: "crc".into(),
-        };
-        let report = VerifyReport {
-            damages: vec![damage(1), damage(2)],
-            ..Default::default()
-        };
-        let recovery = RecoveryReport {
-            damages: vec![damage(2), damage(3)],
-            ..Default::default()
-        };
-        let offsets: Vec<u64> = all_damages(&report, &recovery)
-            .iter()
-            .map(|damage| damage.offset)
-            .collect();
-        assert_eq!(offsets, [1, 2, 3]);
-    }
 }

@@ -198,13 +198,20 @@ fn the_log_can_be_kept_and_names_no_author() {
     let home = tempdir().unwrap();
     let log = home.path().join("log");
     let options = ["--into", log.to_str().unwrap()];
-    let tables = demo(repository.path(), &options).code(0).stdout;
+    let ran = demo(repository.path(), &options).code(0).error(&format!(
+        "next: annals cat {} --aggregate file:lamp.rs\n",
+        log.display()
+    ));
+    let tables = ran.stdout;
+    let first_line = format!("log in {} (kept)\n", log.display());
+    assert!(tables.starts_with(&first_line), "{tables}");
     for words in [
         "23",
         "Hottest files",
-        "Life of lamp.rs (6 events)",
-        "State of lamp.rs at version 3 of 6",
-        "(kept)",
+        "Life of file:lamp.rs (6 events)",
+        "State of file:lamp.rs at version 3 of 6",
+        "9 appends in ",
+        "the whole import with git ",
     ] {
         assert!(tables.contains(words), "{words} in {tables}");
     }
@@ -273,6 +280,11 @@ fn a_huge_commit_becomes_several_appends() {
         (&Value::from(1), &Value::from(1501))
     );
     assert_eq!(report["append"]["appends"], 2);
+    let tables = demo(repository.path(), &[]).code(0).stdout;
+    assert!(
+        tables.contains("2 appends (large commits take several) in "),
+        "{tables}"
+    );
     // With the smallest segments a batch has at most 16 KiB.
     let report = demo(repository.path(), &["--json", "--segment-len", "65536"])
         .code(0)
@@ -356,5 +368,7 @@ fn the_bundled_history_shows_a_long_life_cut_in_the_middle() {
         tables.contains("more") && tables.contains("--json prints them all"),
         "{tables}"
     );
+    assert!(tables.starts_with("log in "), "{tables}");
     assert!(tables.contains("removed at the end"), "{tables}");
+    assert!(!tables.contains("git"), "{tables}");
 }

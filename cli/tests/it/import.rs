@@ -62,6 +62,21 @@ fn an_import_goes_on_where_the_log_ends() {
 }
 
 #[test]
+fn an_import_of_nothing_says_where_the_log_ends() {
+    let dir = tempdir().unwrap();
+    import(dir.path(), &[], &event("").repeat(5)).code(0);
+    import(dir.path(), &[], "\n")
+        .code(0)
+        .error("nothing stored; the log ends at position 5");
+    let summary = import(dir.path(), &["--json"], "").code(0).json();
+    assert_eq!(
+        (&summary["events"], &summary["last_position"]),
+        (&0.into(), &5.into())
+    );
+    assert_eq!(summary["recovery"]["outcome"], "clean");
+}
+
+#[test]
 fn acknowledgements_are_the_last_position_of_each_commit() {
     let dir = tempdir().unwrap();
     let lines = event("").repeat(7);
@@ -216,7 +231,7 @@ fn wrong_usage_and_missing_input_exit_with_2() {
     assert!(run(["sing"]).code(2).stderr.starts_with("annals: "));
     run(["import", log, "-", "--segment-len", "1"])
         .code(2)
-        .error("option segment_len: 1, expected 65536..=");
+        .usage("'--segment-len <BYTES>': 1 is not in 65536..=2147483648");
     run(["--version"]).code(0);
     for command in ["demo", "import", "cat", "stat", "verify"] {
         assert!(run([command, "--help"]).code(0).stdout.contains("Example"));

@@ -30,6 +30,14 @@ impl Ran {
         self
     }
 
+    /// Fails the test unless stderr starts as every error does, and has these words: clap takes several lines.
+    #[track_caller]
+    pub(crate) fn usage(self, words: &str) -> Self {
+        assert!(self.stderr.starts_with("annals: "), "{}", self.stderr);
+        assert!(self.stderr.contains(words), "{words:?} in {}", self.stderr);
+        self
+    }
+
     #[track_caller]
     pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.stdout)

@@ -1,6 +1,7 @@
 //! What the demo prints: one JSON object, or tables.
 
 use std::io::{self, Write};
+use std::path::Path;
 use std::time::Duration;
 
 use annals_engine::Stats;
@@ -9,7 +10,7 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use crate::commands::demo::file_life::FileLife;
-use crate::figures::{counted, grouped, printable, ratio, size, span};
+use crate::figures::{counted, grouped, printable, ratio, shell_quoted, size, span};
 use crate::table::{Align, Table};
 
 #[derive(Debug, Serialize)]
@@ -121,18 +122,35 @@ impl Report {
         self.write_half(out)
     }
 
+    /// The command that shows the life of the hottest file, to be pasted.
+    pub(crate) fn next_command(&self) -> String {
+        let dir = shell_quoted(&self.dir);
+        let command = match self.hottest.first() {
+            Some(file) => format!(
+                "annals cat {dir} --aggregate {}",
+                shell_quoted(&file.aggregate_id)
+            ),
+            None => format!("annals cat {dir}"),
+        };
+        printable(&command).into_owned()
+    }
+
     fn write_figures(&self, out: &mut impl Write) -> io::Result<()> {
         let source = match &self.source {
             SourceReport::Repository { place } => printable(place),
             SourceReport::Bundled { .. } => "the bundled history".into(),
         };
-        let kept = if self.kept {
-            "kept"
-        } else {
-            "temporary, removed at the end; --into DIR keeps it"
+        writeln!(out, "{} of {source}\n", counted(self.commits, "commit"))?;
+
+        let whole = match &self.source {
+            SourceReport::Repository { .. } => "the whole import with git",
+            SourceReport::Bundled { .. } => "the whole import",
         };
-        writeln!(out, "{} of {source}", counted(self.commits, "commit"))?;
-        writeln!(out, "log in {} ({kept})\n", printable(&self.dir))?;
+        let several = if self.append.appends == self.commits {
+            ""
+        } else {
+            " (large commits take several)"
+        };
 
         let mut table = Table::new([Align::Left, Align::Right, Align::Left]);
         let mut row =
@@ -145,7 +163,7 @@ impl Report {
         row(
             "aggregates",
             grouped(self.aggregates),
-            "one for each path, one for each author's day".into(),
+            "one a file path, one an author and day".into(),
         );
         row(
             "bytes per event",
@@ -161,7 +179,7 @@ impl Report {
             "append",
             format!("{} events/s", grouped(self.append.events_per_second)),
             format!(
-                "{} in {}, {}; the whole import with git {}",
+                "{}{several} in {}, {}; {whole} {}",
                 counted(self.append.appends, "append"),
                 span(self.append.in_log),
                 self.append.durability,
@@ -211,7 +229,7 @@ impl Report {
         writeln!(
             out,
             "\nLife of {} ({})",
-            printable(&file.path),
+            printable(&file.aggregate_id),
             counted(rows.len() as u64, "event")
         )?;
         let left_out = rows.len().saturating_sub(2 * LIFE_END_ROWS);
@@ -236,14 +254,14 @@ impl Report {
     }
 
     fn write_half(&self, out: &mut impl Write) -> io::Result<()> {
-        let Some(half) = &self.state_at_half else {
+        let (Some(half), Some(file)) = (&self.state_at_half, self.hottest.first()) else {
             return Ok(());
         };
         let state = &half.state;
         writeln!(
             out,
             "\nState of {} at version {} of {}",
-            printable(&state.path),
+            printable(&file.aggregate_id),
             grouped(half.version),
             grouped(half.versions)
         )?;
@@ -268,6 +286,17 @@ impl Report {
         row("mode", state.mode.clone());
         table.write(out)
     }
+}
+
+/// Where the log lies, and what becomes of it.
+pub(crate) fn write_place(out: &mut impl Write, dir: &Path, kept: bool) -> io::Result<()> {
+    let becomes = if kept {
+        "kept"
+    } else {
+        "temporary, removed at the end unless interrupted; --into DIR keeps it"
+    };
+    let dir = dir.display().to_string();
+    writeln!(out, "log in {} ({becomes})", printable(&dir))
 }
 
 impl LifeRow {
