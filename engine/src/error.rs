@@ -5,6 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use annals_segments::format::FormatError;
+use uuid::Uuid;
 
 use crate::aggregate_id::AggregateId;
 use crate::batch::Expected;
@@ -40,6 +41,20 @@ pub enum Error {
         positions: Vec<u64>,
         /// Last position when the clause was checked.
         head: u64,
+    },
+
+    /// Events with the ids of this batch are there, and it is not the same batch. Nothing was written.
+    #[error(
+        "event {event_id} {what} (position {position}); \
+         give a new batch ids of its own, and repeat an old one unchanged"
+    )]
+    RetryConflict {
+        /// The event.
+        event_id: Uuid,
+        /// Position of it, or of another of its batch.
+        position: u64,
+        /// The difference.
+        what: &'static str,
     },
 
     /// A tracking position is not above the one recorded. Nothing was written: this upstream event has
@@ -196,6 +211,7 @@ impl Error {
             self,
             Self::VersionConflict { .. }
                 | Self::ConditionConflict { .. }
+                | Self::RetryConflict { .. }
                 | Self::TrackingConflict { .. }
         )
     }

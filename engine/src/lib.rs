@@ -39,6 +39,7 @@ mod prepared;
 mod query;
 mod recovery;
 mod report;
+mod retry;
 mod segment;
 mod segment_set;
 mod stats;

@@ -26,6 +26,7 @@ use crate::prepared::PreparedBatch;
 use crate::query::{Direction, Query};
 use crate::recovery;
 use crate::report::{RecoveryReport, Stats, VerifyReport};
+use crate::retry::{Search, has_own_versions, recognise};
 use crate::segment::LogIdentity;
 use crate::segment_set::SegmentSet;
 use crate::subscription::Subscription;
@@ -120,13 +121,17 @@ impl Log {
 
     /// Appends a batch and returns once it is what its [`Durability`](crate::Durability) promises.
     ///
+    /// A batch whose events were all given ids may be appended again when its outcome is not known: it is
+    /// recognised, answers the positions it has, and is not written twice. By its versions and by version 7
+    /// ids it is recognised at any age, by other ids within [`LogOptions::retry_window`].
+    ///
     /// All of it becomes visible together or, after a crash, none does. Its events get consecutive
     /// positions in the order given. Blocks for one write and, when durable, one sync, both shared with
     /// whoever appends at the same time.
     ///
     /// # Errors
     /// [`Error::VersionConflict`], [`Error::ConditionConflict`], [`Error::TrackingConflict`], [`Error::Limit`],
-    /// [`Error::Full`]: nothing
+    /// [`Error::RetryConflict`], [`Error::Full`]: nothing
     /// was written. [`Error::Indeterminate`]: the disk failed under way. [`Error::Poisoned`],
     /// [`Error::ReadOnly`], [`Error::Closed`]: this log takes no appends.
     pub fn append(&self, batch: impl Into<Batch>) -> Result<Appended, Error> {
@@ -320,8 +325,18 @@ impl Inner {
             return Err(refusal);
         }
         let mut prepared = PreparedBatch::new(batch, &self.log, &self.options)?;
-        if !prepared.conditions.is_empty() {
-            self.check_conditions(&mut prepared)?;
+        if !prepared.conditions.is_empty()
+            && let Some(there) = self.check_conditions(&mut prepared)?
+        {
+            return self.acknowledge_again(there, prepared.durability);
+        }
+        if prepared.has_given_ids && !has_own_versions(&prepared) {
+            let view = self.view();
+            let search = Search::window(view.head(), self.options.retry_window);
+            if let Some(there) = recognise(&view, &prepared, search)? {
+                return self.acknowledge_again(there, prepared.durability);
+            }
+            prepared.searched = view.head();
         }
         let submission = Submission::new(prepared);
         let outcome = self.queue.commit(submission, |group| {
@@ -340,11 +355,32 @@ impl Inner {
         outcome
     }
 
+    /// Acknowledges a batch that is there already, once it is as durable as it is to be now.
+    fn acknowledge_again(
+        &self,
+        there: Appended,
+        durability: Durability,
+    ) -> Result<Appended, Error> {
+        if durability == Durability::Sync && there.last > self.durable_head() {
+            self.sync()?;
+        }
+        Ok(there)
+    }
+
     /// Checks the conditions up to the head there is now, in the caller's thread. A batch that fails here
-    /// never joins the queue.
-    fn check_conditions(&self, prepared: &mut PreparedBatch) -> Result<(), Error> {
-        let checked = prepared.conditions.check(&self.view());
-        if let Err(Error::ConditionConflict { positions, .. }) = &checked
+    /// never joins the queue; when it is its own repetition that it fails on, that is answered.
+    fn check_conditions(&self, prepared: &mut PreparedBatch) -> Result<Option<Appended>, Error> {
+        let view = self.view();
+        let Err(error) = prepared.conditions.check(&view) else {
+            return Ok(None);
+        };
+        if error.is_conflict()
+            && prepared.has_given_ids
+            && let Some(there) = recognise(&view, prepared, Search::EVERYWHERE)?
+        {
+            return Ok(Some(there));
+        }
+        if let Error::ConditionConflict { positions, .. } = &error
             && prepared.durability == Durability::Sync
             && positions
                 .iter()
@@ -353,7 +389,7 @@ impl Inner {
             // The answer rests on events that a loss of power may take back: not before they are durable.
             self.sync()?;
         }
-        checked
+        Err(error)
     }
 
     pub(crate) fn sync(&self) -> Result<u64, Error> {

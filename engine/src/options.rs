@@ -19,6 +19,7 @@ pub struct LogOptions {
     pub(crate) batch_len_max: usize,
     pub(crate) background: bool,
     pub(crate) buffered_sync_after: Duration,
+    pub(crate) retry_window: u64,
     pub(crate) create: bool,
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -33,6 +34,7 @@ impl Default for LogOptions {
             batch_len_max: 32 << 20,
             background: true,
             buffered_sync_after: Duration::from_millis(100),
+            retry_window: 1_000_000,
             create: true,
             disk: Arc::new(RealDisk),
             clock: Arc::new(SystemClock),
@@ -73,6 +75,14 @@ impl LogOptions {
     /// How long a [buffered](crate::Durability::Buffered) append may stay without a sync. Default 100 ms.
     pub fn buffered_sync_after(mut self, after: Duration) -> Self {
         self.buffered_sync_after = after;
+        self
+    }
+
+    /// Within how many of the newest events a repeated append is recognised by ids that are not UUIDs of
+    /// version 7. Default 1,000,000; 0 for not at all. Repeats with versions, and with version 7 ids, are
+    /// recognised at any age. A larger window makes appends with such ids look into more segments.
+    pub fn retry_window(mut self, events: u64) -> Self {
+        self.retry_window = events;
         self
     }
 

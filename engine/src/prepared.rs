@@ -31,6 +31,10 @@ pub(crate) struct PreparedBatch {
     pub(crate) conditions: Conditions,
     pub(crate) tracking: Option<(Box<str>, u64)>,
     pub(crate) durability: Durability,
+    /// Whether the caller gave the ids of all events, so that a repetition can be recognised.
+    pub(crate) has_given_ids: bool,
+    /// No event of the batch lies up to here.
+    pub(crate) searched: u64,
 }
 
 /// One record of a prepared batch.
@@ -76,6 +80,9 @@ impl PreparedBatch {
             conditions: Conditions::new(clauses),
             tracking,
             durability,
+            has_given_ids: !events.is_empty()
+                && events.iter().all(|event| event.event_id.is_some()),
+            searched: 0,
         };
         for event in events {
             let event_id = event

@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use annals_index::{IdHash, Identity, KeyHash, KeyIndex, KeyKind, SealedIndex, TailIndex};
+use annals_index::{IdHash, IdTimes, Identity, KeyHash, KeyIndex, KeyKind, SealedIndex, TailIndex};
 use annals_segments::format::frame::{Frame, FrameHeader, FrameKind, PreambleEntry};
 use annals_segments::format::manifest::SealedSegment;
 use annals_segments::format::record::{IdKind, RECORD_HEADER_LEN, Record, peek_distance};
@@ -89,6 +89,8 @@ pub(crate) struct Segment {
     /// Topics of a segment opened lazily are gathered at first use.
     topics_gathered: OnceLock<()>,
     index: RwLock<Index>,
+    /// Which ids a sealed segment may hold, once asked.
+    id_times: OnceLock<IdTimes>,
     /// Positions of events that damage has taken from an index in memory: it holds no key of theirs.
     lost: OnceLock<Lost>,
 }
@@ -173,6 +175,7 @@ impl Segment {
             topics: Topics::default(),
             topics_gathered: OnceLock::new(),
             index: RwLock::new(Index::Unopened),
+            id_times: OnceLock::new(),
             lost: OnceLock::new(),
         }
     }
@@ -250,6 +253,18 @@ impl Segment {
             Index::Sealed(sealed) => Ok(ask(sealed)),
             Index::Unopened => unreachable!("set just above"),
         }
+    }
+
+    /// Whether the segment may hold an event with this id, by the times in version 7 ids.
+    pub(crate) fn may_hold_id(&self, event_id: &[u8; 16]) -> Result<bool, Error> {
+        if let Some(times) = self.id_times.get() {
+            return Ok(times.may_hold(event_id) || self.lost.get().is_some());
+        }
+        let times = self.with_index(|index| index.id_times())?;
+        if self.sealed.get().is_some() {
+            self.id_times.get_or_init(|| times);
+        }
+        Ok(times.may_hold(event_id) || self.lost.get().is_some())
     }
 
     /// Visits every key of the segment.

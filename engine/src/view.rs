@@ -19,6 +19,7 @@ use crate::aggregate_id::AggregateId;
 use crate::error::Error;
 use crate::event::{Event, RecordedEvent};
 use crate::query::{Direction, Query};
+use crate::retry::Search;
 use crate::segment::{LogIdentity, Segment};
 use crate::segment_set::SegmentSet;
 
@@ -91,18 +92,33 @@ impl View {
 
     /// The event with this id, the newest when several have it.
     pub fn get(&self, event_id: Uuid) -> Result<Option<Event<'_>>, Error> {
+        self.find(event_id, Search::EVERYWHERE)
+    }
+
+    /// The event with this id, in the part of the log that `search` names.
+    pub(crate) fn find(&self, event_id: Uuid, search: Search) -> Result<Option<Event<'_>>, Error> {
         let id_hash = self.log.id_hash(event_id.as_bytes());
+        let oldest = match event_id.get_version() {
+            Some(uuid::Version::SortRand) => 0,
+            _ => search.oldest,
+        };
+        let start = oldest.max(search.after.saturating_add(1));
         let mut lost = None;
+        let mut end = u64::MAX;
         for segment in self.set.segments.iter().rev() {
-            let candidates: Vec<u32> = segment.with_index(|index| {
-                match index.id_times().may_hold(event_id.as_bytes()) {
-                    true => index.id_candidates(id_hash).collect(),
-                    false => Vec::new(),
-                }
-            })?;
+            if end <= start {
+                break;
+            }
+            end = segment.base_position;
+            if !segment.may_hold_id(event_id.as_bytes())? {
+                continue;
+            }
+            let candidates: Vec<u32> =
+                segment.with_index(|index| index.id_candidates(id_hash).collect())?;
             lost = lost.or_else(|| segment.lost_keys());
             for ordinal in candidates {
-                if segment.base_position + u64::from(ordinal) > self.visible {
+                let position = segment.base_position + u64::from(ordinal);
+                if position > self.visible || position < start {
                     continue;
                 }
                 match segment.event(ordinal) {

@@ -29,6 +29,7 @@ use crate::error::{Error, ExpectedVersion, Limit};
 use crate::housekeeping::{Job, PreparedSegment};
 use crate::log::{Appended, Inner};
 use crate::prepared::PreparedBatch;
+use crate::retry::{Search, has_own_versions, recognise};
 use crate::segment::Segment;
 use crate::version_cache::VersionCache;
 
@@ -96,6 +97,20 @@ struct Placed {
     time_us: u64,
 }
 
+impl Group {
+    /// Whether an event of the group has the id of one of the batch.
+    fn holds_id_of(&self, batch: &PreparedBatch) -> bool {
+        let placed = self.placed.iter().flat_map(|placed| &placed.batch.records);
+        let mut placed = placed.map(|record| record.event_id);
+        placed.any(|event_id| {
+            batch
+                .records
+                .iter()
+                .any(|record| record.event_id == event_id)
+        })
+    }
+}
+
 impl Writer {
     /// A writer at the start of a segment's frames.
     pub(crate) fn new(
@@ -149,7 +164,7 @@ impl Writer {
             group.has_more = place + 1 < submissions.len();
             // A rejection too rests on what was found: it is told only once that is durable.
             group.wants_sync |= batch.durability == Durability::Sync;
-            let outcome = self.place(inner, &mut group, batch, time_us);
+            let outcome = self.decide(inner, &mut group, batch, time_us);
             group.outcomes.push((submission.clone(), outcome));
         }
         self.flush(inner, &mut group);
@@ -211,14 +226,52 @@ impl Writer {
         tracking_len(&self.tracking)
     }
 
-    /// Checks a batch against the log and the group so far and encodes its frame into the group.
-    fn place(
+    /// Checks a batch against the log and the group so far, and places it when nothing is against it and
+    /// it is not there already.
+    fn decide(
         &mut self,
         inner: &Inner,
         group: &mut Group,
         mut batch: PreparedBatch,
         time_us: u64,
     ) -> Outcome {
+        let checked = self.check(inner, group, &mut batch);
+        let may_be_repeated = batch.has_given_ids
+            && match &checked {
+                Ok(_) => !has_own_versions(&batch),
+                Err(error) => error.is_conflict(),
+            };
+        if may_be_repeated {
+            if group.holds_id_of(&batch) {
+                // What is to be compared must be written to be read.
+                let has_more = group.has_more;
+                self.flush(inner, group);
+                group.has_more = has_more;
+                group.wants_sync = batch.durability == Durability::Sync;
+                if let Some(error) = inner.refusal() {
+                    return Err(error);
+                }
+            }
+            let mut search = Search::EVERYWHERE;
+            if checked.is_ok() {
+                search = Search::window(self.next_position - 1, inner.options.retry_window);
+                search.after = batch.searched;
+            }
+            if let Some(there) = recognise(&inner.view(), &batch, search)? {
+                return Ok(there);
+            }
+        }
+        let versions = checked?;
+        Ok(self.place(inner, group, batch, versions, time_us))
+    }
+
+    /// The versions that the events of a batch get, or what is against it.
+    fn check(
+        &self,
+        inner: &Inner,
+        group: &Group,
+        batch: &mut PreparedBatch,
+    ) -> Result<Vec<u64>, Error> {
         if !batch.conditions.is_empty() {
             batch.conditions.check(&inner.view())?;
             for placed in &group.placed {
@@ -227,8 +280,20 @@ impl Writer {
                     .check_batch(&placed.batch, placed.base_position)?;
             }
         }
-        let versions = self.versions(inner, group, &batch)?;
-        self.check_tracking(inner, &batch)?;
+        let versions = self.versions(inner, group, batch)?;
+        self.check_tracking(inner, batch)?;
+        Ok(versions)
+    }
+
+    /// Encodes the frame of a batch into the group.
+    fn place(
+        &mut self,
+        inner: &Inner,
+        group: &mut Group,
+        batch: PreparedBatch,
+        versions: Vec<u64>,
+        time_us: u64,
+    ) -> Appended {
         self.repeat_dictionary_when_due(inner, group, time_us);
 
         let mut preamble = Preamble::default();
@@ -293,11 +358,11 @@ impl Writer {
             records_offset,
             time_us,
         });
-        Ok(Appended {
+        Appended {
             first: base_position,
             last: self.next_position - 1,
             time_us,
-        })
+        }
     }
 
     /// The version of each event, 0 where it has none, or the conflict.

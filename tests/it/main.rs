@@ -14,5 +14,6 @@ mod limits;
 mod power_loss;
 mod refusals;
 mod reopen;
+mod retry;
 mod tidy;
 mod two_processes;

@@ -1,0 +1,146 @@
+//! Recognising an append that is made again, because its outcome was not known.
+//!
+//! | the batch | is recognised |
+//! |---|---|
+//! | has versions (given, or demanded of the aggregate) that are taken | by the ids of its events, at any age |
+//! | fails on a condition or a tracking position | by the ids of its events, at any age |
+//! | could be appended, and its versions follow from what is there, or it has none | by version 7 ids at any age, by other ids within the newest `retry_window` events |
+//! | has versions that are free, or events whose ids the log made | never: it is a new one |
+//!
+//! Found whole, in the same order and with the same content, it answers the positions it has, and nothing
+//! is written. Found in part, or with other content, it is a conflict. The same content is the same
+//! aggregates, topics, tags, metadata and payloads, and versions where they were given; of encoded
+//! payloads the digests are compared, when there are any. The time of storing is no content.
+//!
+//! The caller's thread looks up to the head it finds, the leader at what came after.
+
+use annals_segments::format::record::{Record, walk_records};
+use uuid::Uuid;
+
+use crate::batch::{Expected, Version};
+use crate::error::Error;
+use crate::event::Event;
+use crate::log::Appended;
+use crate::prepared::PreparedBatch;
+use crate::view::View;
+
+/// Where the events of a batch are looked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Search {
+    /// Behind this position only.
+    pub(crate) after: u64,
+    /// Ids that are not of version 7: from this position on.
+    pub(crate) oldest: u64,
+}
+
+impl Search {
+    /// Everywhere, for other than version 7 ids within the window before `head`.
+    pub(crate) fn window(head: u64, window: u64) -> Self {
+        Self {
+            after: 0,
+            oldest: (head + 1).saturating_sub(window),
+        }
+    }
+
+    /// Everywhere.
+    pub(crate) const EVERYWHERE: Self = Self {
+        after: 0,
+        oldest: 0,
+    };
+}
+
+/// Where the batch lies already; `None` when none of its events is there.
+///
+/// # Errors
+/// [`Error::RetryConflict`] when it is there in part, or with other content.
+pub(crate) fn recognise(
+    view: &View,
+    batch: &PreparedBatch,
+    search: Search,
+) -> Result<Option<Appended>, Error> {
+    let mut found: Vec<Event<'_>> = Vec::new();
+    let mut missing = None;
+    for record in &batch.records {
+        let event_id = Uuid::from_bytes(record.event_id);
+        match view.find(event_id, search)? {
+            Some(event) => found.push(event),
+            None => missing = missing.or(Some(event_id)),
+        }
+    }
+    let Some(first) = found.first() else {
+        return Ok(None);
+    };
+    let conflict = |event_id, position, what| {
+        Err(Error::RetryConflict {
+            event_id,
+            position,
+            what,
+        })
+    };
+    if let Some(missing) = missing {
+        return conflict(
+            missing,
+            first.position(),
+            "is not there, though others of its batch are",
+        );
+    }
+    let given = walk_records(&batch.encoded).zip(&batch.records);
+    for (place, (event, ((_, record), prepared))) in found.iter().zip(given).enumerate() {
+        let record = record.expect("the batch has been encoded by this process");
+        if event.position() != first.position() + place as u64 {
+            return conflict(event.event_id(), event.position(), "lies in another order");
+        }
+        let topic = &batch.topics[prepared.topic];
+        if let Some(what) = difference(event, &record, topic, prepared.version) {
+            return conflict(event.event_id(), event.position(), what);
+        }
+    }
+    Ok(Some(Appended {
+        first: first.position(),
+        last: first.position() + found.len() as u64 - 1,
+        time_us: first.time_us(),
+    }))
+}
+
+/// In what the stored event differs from the given one.
+fn difference(
+    event: &Event<'_>,
+    record: &Record<'_>,
+    topic: &str,
+    version: Version,
+) -> Option<&'static str> {
+    let stored = &event.record;
+    let same_payload = match (stored.digest(), record.digest()) {
+        (None, None) => {
+            stored.encoding() == record.encoding() && stored.payload() == record.payload()
+        }
+        (stored, given) => stored == given,
+    };
+    let same_version = match version {
+        Version::Given(version) => event.version() == Some(version),
+        Version::Next => true,
+    };
+    match () {
+        () if stored.id_kind() != record.id_kind() || stored.id() != record.id() => {
+            Some("has another aggregate")
+        }
+        () if !same_version => Some("has another version"),
+        () if event.topic() != topic => Some("has another topic"),
+        () if !stored.tags().eq(record.tags()) => Some("has other tags"),
+        () if !stored.metadata().eq(record.metadata()) => Some("has other metadata"),
+        () if !same_payload => Some("has another payload"),
+        () => None,
+    }
+}
+
+/// Whether the versions of a batch follow from itself: then they say whether it is a new one.
+pub(crate) fn has_own_versions(batch: &PreparedBatch) -> bool {
+    batch.records.iter().all(|record| {
+        let Some((_, id)) = &record.aggregate else {
+            return false;
+        };
+        let is_demanded =
+            |(_, other, expected): &(_, _, Expected)| other == id && *expected != Expected::Any;
+        matches!(record.version, Version::Given(_)) || batch.expected.iter().any(is_demanded)
+    })
+}
