@@ -177,6 +177,10 @@ pub enum Error {
         source: io::Error,
     },
 
+    /// As many bytes as may be are waiting to be committed. Nothing was taken: wait for a ticket, try again.
+    #[error("64 MiB are under way; wait for some of them and try again")]
+    Busy,
+
     /// A write or sync failed while this append was under way: it may or may not survive.
     /// Reopen the log and look the events up by id.
     #[error("unknown outcome: {reason}; reopen the log and look the events up by their ids")]

@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::aggregate_id::AggregateId;
 use crate::batch::{Batch, Durability};
-use crate::commit::{CommitQueue, Submission};
+use crate::commit::{CommitQueue, Refused, Submission};
 use crate::directory::Directory;
 use crate::error::Error;
 use crate::event::RecordedEvent;
@@ -30,6 +30,7 @@ use crate::retry::{Search, has_own_versions, recognise};
 use crate::segment::LogIdentity;
 use crate::segment_set::SegmentSet;
 use crate::subscription::Subscription;
+use crate::ticket::Ticket;
 use crate::view::{Events, View};
 use crate::writer::Writer;
 
@@ -136,6 +137,35 @@ impl Log {
     /// [`Error::ReadOnly`], [`Error::Closed`]: this log takes no appends.
     pub fn append(&self, batch: impl Into<Batch>) -> Result<Appended, Error> {
         self.handle.inner.append(batch.into())
+    }
+
+    /// Hands a batch over without waiting for its outcome: the ticket tells it, to a thread that waits or a
+    /// task that awaits. Batches are committed in the order in which one thread submits them, many to a
+    /// sync. Waits only while 64 MiB are under way.
+    ///
+    /// # Errors
+    /// Those of [`Log::append`] that are known before the batch is in the queue; the ticket tells the others.
+    pub fn submit(&self, batch: impl Into<Batch>) -> Result<Ticket, Error> {
+        self.handle.inner.submit(batch.into(), true)
+    }
+
+    /// As [`Log::submit`], and never waits.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] when 64 MiB are under way; those of [`Log::submit`].
+    pub fn try_submit(&self, batch: impl Into<Batch>) -> Result<Ticket, Error> {
+        self.handle.inner.submit(batch.into(), false)
+    }
+
+    /// Waits until everything up to `position` is durable, and makes it so. Returns the durable head.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`], [`Error::ReadOnly`], [`Error::Closed`].
+    pub fn wait_durable(&self, position: u64) -> Result<u64, Error> {
+        match self.durable_head() {
+            durable if durable >= position.min(self.head()) => Ok(durable),
+            _ => self.sync(),
+        }
     }
 
     /// Makes [buffered](crate::Durability::Buffered) events durable and returns the durable head.
@@ -265,6 +295,15 @@ pub(crate) struct Inner {
     closed: AtomicBool,
     lock: Mutex<Option<Box<dyn DiskLock>>>,
     changed: Changed,
+    /// The thread that leads for tickets, once there was one.
+    committer: Mutex<Option<std::thread::JoinHandle<()>>>,
+}
+
+/// An append before it joins the queue.
+enum Prepared {
+    New(PreparedBatch),
+    /// It repeats one that is there.
+    There(Appended),
 }
 
 /// What [`Inner`] is made of when a log has been opened.
@@ -312,10 +351,75 @@ impl Inner {
             closed: AtomicBool::new(false),
             lock: Mutex::new(opened.lock),
             changed: Changed::default(),
+            committer: Mutex::new(None),
         }
     }
 
     fn append(&self, batch: Batch) -> Result<Appended, Error> {
+        let prepared = match self.prepare(batch)? {
+            Prepared::New(prepared) => prepared,
+            Prepared::There(there) => return Ok(there),
+        };
+        let outcome = self
+            .queue
+            .commit(Submission::new(prepared), |group| self.commit(group));
+        self.housekeeper.run_inline(self);
+        outcome
+    }
+
+    /// Commits a group as its leader.
+    fn commit(&self, group: &[Arc<Submission>]) {
+        let mut writer = self.writer.lock();
+        // Dropped before the lock is: nobody takes a writer that a panic has left half way.
+        let _guard = PoisonOnPanic(self);
+        let _span = tracing::debug_span!("commit", batches = group.len()).entered();
+        match &mut *writer {
+            Some(writer) => writer.commit(self, group),
+            None => group
+                .iter()
+                .for_each(|submission| submission.complete(Err(Error::Closed))),
+        }
+    }
+
+    fn submit(self: &Arc<Self>, batch: Batch, waits: bool) -> Result<Ticket, Error> {
+        let prepared = match self.prepare(batch)? {
+            Prepared::New(prepared) => prepared,
+            Prepared::There(there) => return Ok(Ticket::done(there)),
+        };
+        self.start_committer()?;
+        let submission = Submission::ticketed(prepared);
+        match self.queue.submit(&submission, waits) {
+            Ok(()) => Ok(Ticket::new(submission)),
+            Err(Refused::Full) => Err(Error::Busy),
+            Err(Refused::Closing) => Err(Error::Closed),
+        }
+    }
+
+    /// Starts the thread that leads for tickets, at the first of them.
+    fn start_committer(self: &Arc<Self>) -> Result<(), Error> {
+        let mut committer = self.committer.lock();
+        if committer.is_some() {
+            return Ok(());
+        }
+        let inner = self.clone();
+        let lead = move || {
+            inner.queue.lead_for_tickets(|group| {
+                inner.commit(group);
+                inner.housekeeper.run_inline(&inner);
+            });
+        };
+        let thread = std::thread::Builder::new()
+            .name("annals-commit".into())
+            .spawn(lead);
+        *committer = Some(thread.map_err(Error::io(
+            &self.directory.path,
+            "start the committing thread",
+        ))?);
+        Ok(())
+    }
+
+    /// Everything about an append that needs no place in the queue.
+    fn prepare(&self, batch: Batch) -> Result<Prepared, Error> {
         if self.read_only {
             return Err(Error::ReadOnly {
                 dir: self.directory.path.clone(),
@@ -338,21 +442,7 @@ impl Inner {
             }
             prepared.searched = view.head();
         }
-        let submission = Submission::new(prepared);
-        let outcome = self.queue.commit(submission, |group| {
-            let mut writer = self.writer.lock();
-            // Dropped before the lock is: nobody takes a writer that a panic has left half way.
-            let _guard = PoisonOnPanic(self);
-            let _span = tracing::debug_span!("commit", batches = group.len()).entered();
-            match &mut *writer {
-                Some(writer) => writer.commit(self, group),
-                None => group
-                    .iter()
-                    .for_each(|submission| submission.complete(Err(Error::Closed))),
-            }
-        });
-        self.housekeeper.run_inline(self);
-        outcome
+        Ok(Prepared::New(prepared))
     }
 
     /// Acknowledges a batch that is there already, once it is as durable as it is to be now.
@@ -360,11 +450,11 @@ impl Inner {
         &self,
         there: Appended,
         durability: Durability,
-    ) -> Result<Appended, Error> {
+    ) -> Result<Prepared, Error> {
         if durability == Durability::Sync && there.last > self.durable_head() {
             self.sync()?;
         }
-        Ok(there)
+        Ok(Prepared::There(there))
     }
 
     /// Checks the conditions up to the head there is now, in the caller's thread. A batch that fails here
@@ -433,6 +523,14 @@ impl Inner {
     }
 
     pub(crate) fn close(&self) -> Result<(), Error> {
+        // What was submitted is committed first.
+        self.queue.close();
+        let committer = self.committer.lock().take();
+        if let Some(committer) = committer
+            && committer.join().is_err()
+        {
+            tracing::error!("the committing thread panicked");
+        }
         if self.closed.swap(true, Ordering::AcqRel) {
             return Ok(());
         }

@@ -15,5 +15,6 @@ mod power_loss;
 mod refusals;
 mod reopen;
 mod retry;
+mod tickets;
 mod tidy;
 mod two_processes;
