@@ -154,11 +154,26 @@ pub fn find_later_frame(bytes: &[u8], from: usize, salt: u64) -> Option<LaterFra
 
 /// Offset of the last byte that is not zero, at or behind `from`.
 pub fn last_written_byte(bytes: &[u8], from: usize) -> Option<usize> {
-    let tail = bytes.get(from..)?;
-    tail.iter()
-        .rposition(|byte| *byte != 0)
-        .map(|offset| from + offset)
+    let mut end = bytes.len();
+    // What is prepared and not written yet are megabytes of zeros: looked at a page at a time.
+    for page in bytes.get(from..)?.rchunks(PAGE_LEN) {
+        end -= page.len();
+        if !is_zero(page) {
+            return page
+                .iter()
+                .rposition(|byte| *byte != 0)
+                .map(|place| end + place);
+        }
+    }
+    None
 }
+
+/// Whether all bytes are zero. Without an early way out, so that it is done many bytes at a time.
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes.iter().fold(0, |all, byte| all | byte) == 0
+}
+
+const PAGE_LEN: usize = 4096;
 
 #[cfg(test)]
 mod tests;

@@ -10,7 +10,6 @@ use annals_segments::format::frame::{
 use annals_segments::format::record::{RecordPlace, body_crc, place_record};
 use annals_segments::format::segment_header::{FLAG_RECOVERED, SEGMENT_HEADER_LEN};
 use annals_segments::format::{ALIGNMENT, FORMAT_VERSION, align_up};
-use annals_segments::scan_frames;
 
 use super::{Opening, Scanned, read_tracking};
 use crate::error::Error;
@@ -156,22 +155,20 @@ impl Opening {
         PreparedSegment::len_for(&self.options, tracking).max(align_up(needed) as u64)
     }
 
-    /// Indexes what is published in the segment, and takes over its tracking positions.
+    /// Indexes what is published in the segment, whose frames have just been verified, and takes over its
+    /// tracking positions.
     fn load(&mut self, segment: &Segment) -> Result<(), Error> {
         let bytes = segment.bytes()?;
+        let mut offset = SEGMENT_HEADER_LEN;
         segment.with_tail(|tail| {
-            scan_frames(
-                bytes,
-                SEGMENT_HEADER_LEN,
-                segment.salt(),
-                None,
-                |offset, frame| {
-                    segment.index_frame(tail, offset, &frame, bytes.len());
-                    read_tracking(&mut self.tracking, &frame);
-                    self.last_time_us = self.last_time_us.max(frame.header.time_us);
-                },
-            );
+            while let Ok(frame) = Frame::parse(&bytes[offset..], segment.salt()) {
+                segment.index_frame(tail, offset, &frame, bytes.len());
+                read_tracking(&mut self.tracking, &frame);
+                self.last_time_us = self.last_time_us.max(frame.header.time_us);
+                offset += frame.as_bytes().len();
+            }
         });
+        assert_eq!(offset, bytes.len(), "what is published are whole frames");
         Ok(())
     }
 

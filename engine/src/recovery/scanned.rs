@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use annals_segments::format::frame::{Frame, FrameHeader, FrameKind, PreambleEntry};
+use annals_segments::format::frame::{
+    FRAME_HEADER_LEN, Frame, FrameHeader, FrameKind, PreambleEntry,
+};
 use annals_segments::format::manifest::SealedSegment;
 use annals_segments::format::segment_header::{SEGMENT_HEADER_LEN, SegmentHeader};
 use annals_segments::format::{ALIGNMENT, FormatError, SEGMENT_LEN_MAX, SEGMENT_NUMBER_MAX};
@@ -191,8 +193,11 @@ pub(super) fn scan_segment(
             });
         },
     );
+    let torn = last_written_byte(bytes, scan.end).map_or(0, |last| last + 1 - scan.end);
     let mut from = scan.end;
-    while let Some(later) = find_later_frame(bytes, from, header.salt) {
+    // A header may end in zeros that are its own.
+    let search_end = (scan.end + torn + FRAME_HEADER_LEN).min(bytes.len());
+    while let Some(later) = find_later_frame(&bytes[..search_end], from, header.salt) {
         durable = durable.max(later.durable_upto);
         from = later.offset + ALIGNMENT;
     }
@@ -203,7 +208,6 @@ pub(super) fn scan_segment(
     {
         no_batch_until += header.length as usize;
     }
-    let torn = last_written_byte(bytes, scan.end).map_or(0, |last| last + 1 - scan.end);
     Ok(Some(Scanned {
         header,
         frames,
