@@ -7,6 +7,7 @@
 use std::fmt;
 use std::ops::{Bound, Range, RangeBounds};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use annals_index::{KeyHash, KeyIndex, Postings};
 use annals_segments::format::FormatError;
@@ -136,6 +137,36 @@ impl View {
     /// Last version of an aggregate, `None` when it has no events.
     pub fn version(&self, id: &AggregateId) -> Result<Option<u64>, Error> {
         self.set.last_version(&self.log, id, self.visible)
+    }
+
+    /// The first position whose event was stored at or after `time`, up to the durable head; `None` when
+    /// all are older. Looks at one segment's samples of times and at most 1,024 events.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when what has to be read cannot be; damaged events are passed over.
+    pub fn position_at(&self, time: SystemTime) -> Result<Option<u64>, Error> {
+        let since_epoch = time
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        let time_us = u64::try_from(since_epoch.as_micros()).unwrap_or(u64::MAX);
+        for (place, segment) in self.set.segments.iter().enumerate() {
+            if segment
+                .sealed_entry()
+                .is_some_and(|entry| entry.last_time_us < time_us)
+            {
+                continue;
+            }
+            let shown = self.ordinals_in(place, &(0..self.durable.saturating_add(1)));
+            let floor = segment.with_index(|index| index.time_floor(time_us))?;
+            for ordinal in floor.max(shown.start)..shown.end {
+                match segment.event(ordinal) {
+                    Ok(event) if event.time_us >= time_us => return Ok(Some(event.position)),
+                    Err(error) if !error.is_corrupt() => return Err(error),
+                    _ => {}
+                }
+            }
+        }
+        Ok(None)
     }
 
     /// First position that is there; 1 unless the log was truncated.

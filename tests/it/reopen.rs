@@ -117,6 +117,39 @@ fn indexes_answer_as_a_full_scan_over_many_segments() {
 }
 
 #[test]
+fn a_time_leads_to_the_first_event_stored_then_or_later() {
+    let log = small_log(MemoryDisk::default(), 60).open(DIR).unwrap();
+    let view = log.view();
+    assert_eq!(
+        view.position_at(std::time::SystemTime::UNIX_EPOCH).unwrap(),
+        None
+    );
+    fill(&log, 60, 2000);
+    let _ = log.sync().unwrap();
+    let events = all(&log);
+    let view = log.view();
+    assert_eq!(
+        view.position_at(std::time::SystemTime::UNIX_EPOCH).unwrap(),
+        Some(1)
+    );
+    for event in events.iter().step_by(97) {
+        let time = event.time();
+        let expected = events
+            .iter()
+            .find(|other| other.time() >= time)
+            .unwrap()
+            .position;
+        assert_eq!(view.position_at(time).unwrap(), Some(expected));
+        let later = time + std::time::Duration::from_micros(1);
+        let expected = events
+            .iter()
+            .find(|other| other.time() >= later)
+            .map(|other| other.position);
+        assert_eq!(view.position_at(later).unwrap(), expected);
+    }
+}
+
+#[test]
 fn a_clean_close_loses_nothing_and_appending_goes_on() {
     let disk = MemoryDisk::default();
     let mut expected = Vec::new();
