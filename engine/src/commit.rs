@@ -106,8 +106,10 @@ impl Submission {
                 let waker = left.take();
                 // Woken outside of it: a waker may look at the ticket at once.
                 drop(left);
-                if let Some(waker) = waker {
-                    waker.wake();
+                // What a waker does is its owner's affair, a panic included.
+                let woken = catch_unwind(AssertUnwindSafe(|| waker.map(Waker::wake)));
+                if woken.is_err() {
+                    tracing::error!("the waker of a ticket panicked");
                 }
             }
         }
@@ -181,6 +183,9 @@ impl CommitQueue {
         let mine = submission.clone();
         let leads = {
             let mut waiting = self.waiting.lock();
+            if waiting.is_closing {
+                return Err(Error::Closed);
+            }
             waiting.len += submission.len;
             waiting.submissions.push_back(submission);
             !std::mem::replace(&mut waiting.is_led, true)
@@ -190,6 +195,7 @@ impl CommitQueue {
                 queue: self,
                 mine: Some(&mine),
                 group: self.take_group(),
+                is_handed_over: false,
             };
             assert!(
                 Arc::ptr_eq(&lead.group[0], &mine),
@@ -221,7 +227,7 @@ impl CommitQueue {
         waiting.submissions.push_back(submission.clone());
         if !std::mem::replace(&mut waiting.is_led, true) {
             waiting.is_log_to_lead = true;
-            self.for_log.notify_one();
+            self.for_log.notify_all();
         }
         Ok(())
     }
@@ -244,6 +250,7 @@ impl CommitQueue {
                 queue: self,
                 mine: None,
                 group: self.take_group(),
+                is_handed_over: false,
             };
             // The thread outlives a panic: others wait for it. The log is then poisoned, and they are told.
             let committed = catch_unwind(AssertUnwindSafe(|| commit(&lead.group)));
@@ -254,7 +261,12 @@ impl CommitQueue {
         }
     }
 
-    /// Gives out no more tickets; those that are out are still committed.
+    /// Whether the queue takes nothing any more.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.waiting.lock().is_closing
+    }
+
+    /// Takes nothing any more; what is in it is still committed.
     pub(crate) fn close(&self) {
         self.waiting.lock().is_closing = true;
         self.for_log.notify_all();
@@ -295,10 +307,15 @@ struct Lead<'a> {
     /// That of the leader, who need not be woken.
     mine: Option<&'a Arc<Submission>>,
     group: Vec<Arc<Submission>>,
+    is_handed_over: bool,
 }
 
 impl Lead<'_> {
     fn hand_over(&mut self) {
+        assert!(
+            !std::mem::replace(&mut self.is_handed_over, true),
+            "the lead is handed over once"
+        );
         let next = {
             let mut waiting = self.queue.waiting.lock();
             let next = waiting.submissions.front().cloned();
@@ -306,13 +323,13 @@ impl Lead<'_> {
             match next {
                 Some(next) if matches!(next.owner, Owner::Ticket(_)) => {
                     waiting.is_log_to_lead = true;
-                    self.queue.for_log.notify_one();
+                    self.queue.for_log.notify_all();
                     None
                 }
                 next => {
                     // It may have waited for the queue to be empty.
                     if next.is_none() && waiting.is_closing {
-                        self.queue.for_log.notify_one();
+                        self.queue.for_log.notify_all();
                     }
                     next
                 }
@@ -336,8 +353,7 @@ impl Lead<'_> {
 
 impl Drop for Lead<'_> {
     fn drop(&mut self) {
-        // Empty after an orderly hand-over.
-        if !self.group.is_empty() {
+        if !self.is_handed_over {
             self.hand_over();
         }
     }

@@ -6,11 +6,13 @@
 //!
 //! Source: <https://dcb.events/specification/>, the append condition.
 
+use annals_index::KeyHash;
 use annals_segments::format::record::walk_records;
 
 use crate::error::Error;
 use crate::prepared::PreparedBatch;
 use crate::query::{Direction, Query};
+use crate::segment::LogIdentity;
 use crate::view::View;
 
 /// One clause of a batch: no event that matches `query` may lie behind position `after`.
@@ -59,6 +61,23 @@ impl Conditions {
         }
         self.checked = self.checked.max(view.head());
         Ok(())
+    }
+
+    /// Keys of which an event must hold one to match any clause; `None` when events without keys may.
+    pub(crate) fn keys(&self, log: &LogIdentity) -> Option<Vec<KeyHash>> {
+        let mut keys = Vec::new();
+        for clause in &self.clauses {
+            if clause.query.is_all() {
+                return None;
+            }
+            for item in clause.query.items() {
+                match item.tags().first() {
+                    Some(tag) => keys.push(log.tag(tag)),
+                    None => keys.extend(item.topics().iter().map(|topic| log.topic(topic))),
+                }
+            }
+        }
+        Some(keys)
     }
 
     /// Checks a batch of the same group, whose events will lie from `first` on, and nobody sees yet.

@@ -149,7 +149,8 @@ impl Log {
         self.handle.inner.submit(batch.into(), true)
     }
 
-    /// As [`Log::submit`], and never waits.
+    /// As [`Log::submit`], and never waits for room. It waits for a sync only when the answer is known at once
+    /// and rests on events that are not durable yet.
     ///
     /// # Errors
     /// [`Error::Busy`] when 64 MiB are under way; those of [`Log::submit`].
@@ -398,6 +399,9 @@ impl Inner {
     /// Starts the thread that leads for tickets, at the first of them.
     fn start_committer(self: &Arc<Self>) -> Result<(), Error> {
         let mut committer = self.committer.lock();
+        if self.queue.is_closing() {
+            return Err(Error::Closed);
+        }
         if committer.is_some() {
             return Ok(());
         }
@@ -429,20 +433,49 @@ impl Inner {
             return Err(refusal);
         }
         let mut prepared = PreparedBatch::new(batch, &self.log, &self.options)?;
+        let there = self.look_ahead(&mut prepared);
+        if let Err(Error::RetryConflict { position, .. }) = &there {
+            self.rest_on(*position, prepared.durability)?;
+        }
+        match there? {
+            Some(there) => self.acknowledge_again(there, prepared.durability),
+            None => Ok(Prepared::New(prepared)),
+        }
+    }
+
+    /// Checks what can be told up to the head there is now, in the caller's thread; answers where the batch
+    /// lies when it is there already.
+    fn look_ahead(&self, prepared: &mut PreparedBatch) -> Result<Option<Appended>, Error> {
         if !prepared.conditions.is_empty()
-            && let Some(there) = self.check_conditions(&mut prepared)?
+            && let Some(there) = self.check_conditions(prepared)?
         {
-            return self.acknowledge_again(there, prepared.durability);
+            return Ok(Some(there));
         }
-        if prepared.has_given_ids && !has_own_versions(&prepared) {
-            let view = self.view();
-            let search = Search::window(view.head(), self.options.retry_window);
-            if let Some(there) = recognise(&view, &prepared, search)? {
-                return self.acknowledge_again(there, prepared.durability);
-            }
-            prepared.searched = view.head();
+        if !prepared.has_given_ids {
+            return Ok(None);
         }
-        Ok(Prepared::New(prepared))
+        let view = self.view();
+        let tracked = |name: &str| self.tracking.read().get(name).copied();
+        let is_tracked = prepared
+            .tracking
+            .as_ref()
+            .is_some_and(|(name, given)| tracked(name) >= Some(*given));
+        let search = match is_tracked {
+            true => Search::EVERYWHERE,
+            false if has_own_versions(prepared) => return Ok(None),
+            false => Search::window(view.head(), self.options.retry_window),
+        };
+        let there = recognise(&view, prepared, search, tracked)?;
+        prepared.searched = view.head();
+        Ok(there)
+    }
+
+    /// Waits until what an answer rests on is durable, when the batch asked for that.
+    fn rest_on(&self, position: u64, durability: Durability) -> Result<(), Error> {
+        if durability == Durability::Sync && position > self.durable_head() {
+            self.sync()?;
+        }
+        Ok(())
     }
 
     /// Acknowledges a batch that is there already, once it is as durable as it is to be now.
@@ -451,9 +484,7 @@ impl Inner {
         there: Appended,
         durability: Durability,
     ) -> Result<Prepared, Error> {
-        if durability == Durability::Sync && there.last > self.durable_head() {
-            self.sync()?;
-        }
+        self.rest_on(there.last, durability)?;
         Ok(Prepared::There(there))
     }
 
@@ -466,18 +497,15 @@ impl Inner {
         };
         if error.is_conflict()
             && prepared.has_given_ids
-            && let Some(there) = recognise(&view, prepared, Search::EVERYWHERE)?
+            && let Some(there) = recognise(&view, prepared, Search::EVERYWHERE, |name| {
+                self.tracking.read().get(name).copied()
+            })?
         {
             return Ok(Some(there));
         }
-        if let Error::ConditionConflict { positions, .. } = &error
-            && prepared.durability == Durability::Sync
-            && positions
-                .iter()
-                .any(|position| *position > self.durable_head())
-        {
-            // The answer rests on events that a loss of power may take back: not before they are durable.
-            self.sync()?;
+        if let Error::ConditionConflict { positions, .. } = &error {
+            // What a loss of power may take back decides nothing before it is durable.
+            self.rest_on(positions.last().copied().unwrap_or(0), prepared.durability)?;
         }
         Err(error)
     }
@@ -522,15 +550,24 @@ impl Inner {
         })
     }
 
-    pub(crate) fn close(&self) -> Result<(), Error> {
-        // What was submitted is committed first.
-        self.queue.close();
-        let committer = self.committer.lock().take();
-        if let Some(committer) = committer
-            && committer.join().is_err()
+    /// Waits for the thread that leads for tickets. Whoever closes at the same time waits too.
+    fn join_committer(&self) {
+        let mut committer = self.committer.lock();
+        let is_own = |thread: &std::thread::JoinHandle<()>| {
+            thread.thread().id() == std::thread::current().id()
+        };
+        // A waker may hold the last handle of the log: then that thread itself closes it, and ends after.
+        if let Some(thread) = committer.take_if(|thread| !is_own(thread))
+            && thread.join().is_err()
         {
             tracing::error!("the committing thread panicked");
         }
+    }
+
+    pub(crate) fn close(&self) -> Result<(), Error> {
+        // What was submitted is committed first.
+        self.queue.close();
+        self.join_committer();
         if self.closed.swap(true, Ordering::AcqRel) {
             return Ok(());
         }

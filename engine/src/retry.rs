@@ -2,7 +2,7 @@
 //!
 //! | the batch | is recognised |
 //! |---|---|
-//! | has versions (given, or demanded of the aggregate) that are taken | by the ids of its events, at any age |
+//! | has versions (given, or demanded of the aggregate) that are taken | by the ids of the events at those versions, at any age |
 //! | fails on a condition or a tracking position | by the ids of its events, at any age |
 //! | could be appended, and its versions follow from what is there, or it has none | by version 7 ids at any age, by other ids within the newest `retry_window` events |
 //! | has versions that are free, or events whose ids the log made | never: it is a new one |
@@ -14,14 +14,18 @@
 //!
 //! The caller's thread looks up to the head it finds, the leader at what came after.
 
+use std::collections::HashMap;
+
 use annals_segments::format::record::{Record, walk_records};
 use uuid::Uuid;
 
+use crate::aggregate_id::AggregateId;
 use crate::batch::{Expected, Version};
 use crate::error::Error;
 use crate::event::Event;
 use crate::log::Appended;
-use crate::prepared::PreparedBatch;
+use crate::prepared::{PreparedBatch, PreparedRecord};
+use crate::query::Direction;
 use crate::view::View;
 
 /// Where the events of a batch are looked for.
@@ -57,17 +61,36 @@ pub(crate) fn recognise(
     view: &View,
     batch: &PreparedBatch,
     search: Search,
+    tracked: impl Fn(&str) -> Option<u64>,
 ) -> Result<Option<Appended>, Error> {
-    let mut found: Vec<Event<'_>> = Vec::new();
-    let mut missing = None;
-    for record in &batch.records {
+    let versions = own_versions(batch);
+    let find = |place: usize, record: &PreparedRecord, search| {
         let event_id = Uuid::from_bytes(record.event_id);
-        match view.find(event_id, search)? {
-            Some(event) => found.push(event),
-            None => missing = missing.or(Some(event_id)),
+        match (&versions, &record.aggregate) {
+            (Some(versions), Some((_, id))) => {
+                let version = versions[place];
+                let there = view
+                    .read_aggregate(id, version..=version, Direction::Forward)
+                    .next();
+                Ok(there
+                    .transpose()?
+                    .filter(|event| event.event_id() == event_id))
+            }
+            _ => view.find(event_id, search),
         }
+    };
+    let find_all = |search| {
+        let records = batch.records.iter().enumerate();
+        records
+            .map(|(place, record)| find(place, record, search))
+            .collect::<Result<Vec<_>, Error>>()
+    };
+    let mut found = find_all(search)?;
+    if found.iter().any(Option::is_some) && found.iter().any(Option::is_none) {
+        // The rest may lie just outside of where was looked.
+        found = find_all(Search::EVERYWHERE)?;
     }
-    let Some(first) = found.first() else {
+    let Some(first) = found.iter().flatten().next().cloned() else {
         return Ok(None);
     };
     let conflict = |event_id, position, what| {
@@ -77,12 +100,20 @@ pub(crate) fn recognise(
             what,
         })
     };
-    if let Some(missing) = missing {
+    if let Some(missing) = found.iter().position(Option::is_none) {
+        let missing = Uuid::from_bytes(batch.records[missing].event_id);
         return conflict(
             missing,
             first.position(),
             "is not there, though others of its batch are",
         );
+    }
+    let found: Vec<Event<'_>> = found.into_iter().flatten().collect();
+    if let Some((name, position)) = &batch.tracking
+        && tracked(name).is_none_or(|recorded| recorded < *position)
+    {
+        let what = "is there without the tracking position of its batch";
+        return conflict(first.event_id(), first.position(), what);
     }
     let given = walk_records(&batch.encoded).zip(&batch.records);
     for (place, (event, ((_, record), prepared))) in found.iter().zip(given).enumerate() {
@@ -117,7 +148,7 @@ fn difference(
         (stored, given) => stored == given,
     };
     let same_version = match version {
-        Version::Given(version) => event.version() == Some(version),
+        Version::Given(version) => event.version().is_none_or(|stored| stored == version),
         Version::Next => true,
     };
     match () {
@@ -135,12 +166,28 @@ fn difference(
 
 /// Whether the versions of a batch follow from itself: then they say whether it is a new one.
 pub(crate) fn has_own_versions(batch: &PreparedBatch) -> bool {
-    batch.records.iter().all(|record| {
-        let Some((_, id)) = &record.aggregate else {
-            return false;
+    own_versions(batch).is_some()
+}
+
+/// The versions that the events of a batch have when it is what it says; `None` when they follow from
+/// what is there.
+fn own_versions(batch: &PreparedBatch) -> Option<Vec<u64>> {
+    let mut last: HashMap<&AggregateId, u64> = HashMap::new();
+    for (_, id, expected) in &batch.expected {
+        match expected {
+            Expected::NoEvents => last.insert(id, 0),
+            Expected::Exactly(version) => last.insert(id, *version),
+            Expected::Any => None,
         };
-        let is_demanded =
-            |(_, other, expected): &(_, _, Expected)| other == id && *expected != Expected::Any;
-        matches!(record.version, Version::Given(_)) || batch.expected.iter().any(is_demanded)
-    })
+    }
+    let versions = batch.records.iter().map(|record| {
+        let (_, id) = record.aggregate.as_ref()?;
+        let version = match record.version {
+            Version::Given(version) => version,
+            Version::Next => last.get(id)?.checked_add(1)?,
+        };
+        last.insert(id, version);
+        Some(version)
+    });
+    versions.collect()
 }

@@ -260,8 +260,10 @@ impl Segment {
         if let Some(times) = self.id_times.get() {
             return Ok(times.may_hold(event_id) || self.lost.get().is_some());
         }
+        // Asked first: what is read after it was sealed is all there will be.
+        let is_sealed = self.sealed.get().is_some();
         let times = self.with_index(|index| index.id_times())?;
-        if self.sealed.get().is_some() {
+        if is_sealed {
             self.id_times.get_or_init(|| times);
         }
         Ok(times.may_hold(event_id) || self.lost.get().is_some())

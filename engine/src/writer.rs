@@ -7,7 +7,7 @@
 //!   [`Durability::Sync`] only after it was synced;
 //! - after any failed write or sync nothing is written any more: the log is poisoned.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 
@@ -25,12 +25,13 @@ use annals_segments::format::watermark::Watermark;
 use crate::aggregate_id::AggregateId;
 use crate::batch::{Durability, Expected, Version};
 use crate::commit::{Outcome, Submission};
+use crate::condition::Conditions;
 use crate::error::{Error, ExpectedVersion, Limit};
 use crate::housekeeping::{Job, PreparedSegment};
 use crate::log::{Appended, Inner};
 use crate::prepared::PreparedBatch;
 use crate::retry::{Search, has_own_versions, recognise};
-use crate::segment::Segment;
+use crate::segment::{LogIdentity, Segment};
 use crate::version_cache::VersionCache;
 
 /// State of the writing end.
@@ -80,6 +81,10 @@ struct Group {
     versions: HashMap<AggregateId, u64>,
     /// Whether batches follow in this group, which have to know what this one does.
     has_more: bool,
+    /// Ids and keys of the first `noted` of the placed batches, for those behind that ask.
+    ids: HashSet<[u8; 16]>,
+    keys: HashMap<KeyHash, Vec<usize>>,
+    noted: usize,
     /// Topics that the group defines.
     new_topics: Vec<(u32, Box<str>)>,
     tracking: Vec<(Box<str>, u64)>,
@@ -98,16 +103,45 @@ struct Placed {
 }
 
 impl Group {
+    /// Notes ids and keys of what was placed since they were last asked for.
+    fn note_placed(&mut self) {
+        for (place, placed) in self.placed.iter().enumerate().skip(self.noted) {
+            self.ids
+                .extend(placed.batch.records.iter().map(|record| record.event_id));
+            for key in &placed.batch.keys {
+                let places = self.keys.entry(*key).or_default();
+                if places.last() != Some(&place) {
+                    places.push(place);
+                }
+            }
+        }
+        self.noted = self.placed.len();
+    }
+
     /// Whether an event of the group has the id of one of the batch.
-    fn holds_id_of(&self, batch: &PreparedBatch) -> bool {
-        let placed = self.placed.iter().flat_map(|placed| &placed.batch.records);
-        let mut placed = placed.map(|record| record.event_id);
-        placed.any(|event_id| {
-            batch
-                .records
-                .iter()
-                .any(|record| record.event_id == event_id)
-        })
+    fn holds_id_of(&mut self, batch: &PreparedBatch) -> bool {
+        self.note_placed();
+        batch
+            .records
+            .iter()
+            .any(|record| self.ids.contains(&record.event_id))
+    }
+
+    /// The batches of the group that may match the conditions, in order.
+    fn that_may_match(&mut self, conditions: &Conditions, log: &LogIdentity) -> Vec<usize> {
+        self.note_placed();
+        let Some(keys) = conditions.keys(log) else {
+            return (0..self.placed.len()).collect();
+        };
+        let mut places: Vec<usize> = keys
+            .iter()
+            .filter_map(|key| self.keys.get(key))
+            .flatten()
+            .copied()
+            .collect();
+        places.sort_unstable();
+        places.dedup();
+        places
     }
 }
 
@@ -252,12 +286,12 @@ impl Writer {
                     return Err(error);
                 }
             }
-            let mut search = Search::EVERYWHERE;
-            if checked.is_ok() {
-                search = Search::window(self.next_position - 1, inner.options.retry_window);
-                search.after = batch.searched;
-            }
-            if let Some(there) = recognise(&inner.view(), &batch, search)? {
+            // What lies further back the caller has looked for.
+            let mut search = Search::window(self.next_position - 1, inner.options.retry_window);
+            search.after = batch.searched;
+            if let Some(there) = recognise(&inner.view(), &batch, search, |name| {
+                self.tracking.get(name).copied()
+            })? {
                 return Ok(there);
             }
         }
@@ -269,12 +303,13 @@ impl Writer {
     fn check(
         &self,
         inner: &Inner,
-        group: &Group,
+        group: &mut Group,
         batch: &mut PreparedBatch,
     ) -> Result<Vec<u64>, Error> {
         if !batch.conditions.is_empty() {
             batch.conditions.check(&inner.view())?;
-            for placed in &group.placed {
+            for place in group.that_may_match(&batch.conditions, &inner.log) {
+                let placed = &group.placed[place];
                 batch
                     .conditions
                     .check_batch(&placed.batch, placed.base_position)?;
@@ -533,6 +568,16 @@ impl Writer {
             ..
         } = std::mem::take(group);
         if outcomes.is_empty() {
+            return;
+        }
+        if inner.is_poisoned() {
+            // What was placed is not written any more; what was refused stays refused.
+            for (submission, outcome) in outcomes {
+                let unknown = Error::Indeterminate {
+                    reason: "an earlier write or sync failed".into(),
+                };
+                submission.complete(outcome.and(Err(unknown)));
+            }
             return;
         }
         let written =

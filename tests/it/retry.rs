@@ -177,8 +177,10 @@ fn what_is_there_in_part_or_in_another_way_is_a_conflict_that_says_which() {
         .tag("t")
         .metadata("k", "v");
     assert!(what(Batch::from(other_topic)).contains("has another topic"));
+    let elsewhere = log.append(Batch::from(one.clone().version(Version::Given(2))));
     assert!(
-        what(Batch::from(one.clone().version(Version::Given(2)))).contains("has another version")
+        matches!(elsewhere, Err(Error::VersionConflict { .. })),
+        "version 2 is another event"
     );
     let version_conflict =
         log.append(Batch::from(given("a", 9, "p")).expect(id("a"), Expected::NoEvents));
@@ -273,4 +275,33 @@ fn one_batch_appended_by_many_threads_at_once_is_there_once() {
         );
         assert_eq!(log.head(), (round + 1) * 2);
     }
+}
+
+#[test]
+fn events_that_are_there_without_their_tracking_position_are_no_repetition() {
+    let log = Log::in_memory().unwrap();
+    let batch = || Batch::from(given("a", 1, "p"));
+    log.append(batch()).unwrap();
+    let refused = log.append(batch().tracking("upstream", 6)).unwrap_err();
+    assert!(
+        refused
+            .to_string()
+            .contains("without the tracking position"),
+        "{refused}"
+    );
+    assert_eq!(log.tracking("upstream"), None);
+}
+
+#[test]
+fn a_version_given_to_an_event_of_no_aggregate_means_nothing() {
+    let log = Log::in_memory().unwrap();
+    let batch = || {
+        Batch::from(
+            NewEvent::new("Was", "")
+                .version(Version::Given(5))
+                .event_id(v7(1)),
+        )
+    };
+    let first = log.append(batch()).unwrap();
+    assert_eq!(log.append(batch()).unwrap(), first);
 }

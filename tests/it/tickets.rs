@@ -171,3 +171,76 @@ fn a_failed_sync_is_told_to_every_ticket_under_way() {
     ));
     assert_eq!(log.head(), 0);
 }
+
+/// Runs `act` on a thread of its own and panics when it takes longer than any machine needs.
+fn ends<R: Send + 'static>(act: impl FnOnce() -> R + Send + 'static) -> R {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || sender.send(act()));
+    receiver
+        .recv_timeout(Duration::from_secs(60))
+        .expect("it ends")
+}
+
+#[test]
+fn a_close_ends_while_others_go_on_appending() {
+    let disk = FailingDisk::with_slow_sync(Duration::from_millis(2));
+    let log = small_log(disk, 1)
+        .segment_len(16 << 20)
+        .open("/log")
+        .unwrap();
+    log.submit(event("a", "Was", "")).unwrap().wait().unwrap();
+    let appenders: Vec<_> = (0..16)
+        .map(|thread| {
+            let log = log.clone();
+            std::thread::spawn(move || {
+                while log
+                    .append(event(&format!("thread-{thread}"), "Was", ""))
+                    .is_ok()
+                {}
+            })
+        })
+        .collect();
+    let closing = log.clone();
+    ends(move || closing.close().unwrap());
+    for appender in appenders {
+        appender.join().unwrap();
+    }
+}
+
+#[test]
+fn two_closes_at_once_both_wait_for_what_was_submitted() {
+    let disk = FailingDisk::with_slow_sync(Duration::from_millis(5));
+    let log = small_log(disk, 1).open("/log").unwrap();
+    let tickets: Vec<Ticket> = (0..10)
+        .map(|_| log.submit(event("a", "Was", "")).unwrap())
+        .collect();
+    let closers = [log.clone(), log.clone()].map(|log| std::thread::spawn(move || log.close()));
+    for closer in closers {
+        ends(move || closer.join().unwrap().unwrap());
+    }
+    for ticket in tickets {
+        ticket.wait().unwrap();
+    }
+}
+
+#[test]
+fn a_waker_that_panics_harms_nobody_else() {
+    struct Panics;
+    impl std::task::Wake for Panics {
+        fn wake(self: std::sync::Arc<Self>) {
+            panic!("on purpose");
+        }
+    }
+    let log = small_log(FailingDisk::with_slow_sync(Duration::from_millis(20)), 1)
+        .open("/log")
+        .unwrap();
+    let mut ticket = Box::pin(log.submit(event("a", "Was", "")).unwrap());
+    let waker = Waker::from(std::sync::Arc::new(Panics));
+    let _ = ticket.as_mut().poll(&mut Context::from_waker(&waker));
+    while !ticket.is_done() {
+        std::thread::yield_now();
+    }
+    let other = log.clone();
+    ends(move || other.submit(event("b", "Was", "")).unwrap().wait().unwrap());
+    assert_eq!(log.head(), 2);
+}
