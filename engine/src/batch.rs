@@ -120,7 +120,7 @@ impl NewEvent {
                 annals_segments::format::AGGREGATE_ID_LEN_MAX,
             )?;
         }
-        if let Version::Given(version) = self.version {
+        if let (Version::Given(version), Some(_)) = (self.version, &self.aggregate) {
             Limit::check_version(version)?;
         }
         Limit::TagCount.check(self.tags.len(), 0, TAG_COUNT_MAX)?;

@@ -185,7 +185,7 @@ impl Run {
             Err(Error::Limit {
                 limit: Limit::Version,
                 ..
-            }) => assert!(versions.values().any(|version| *version == u64::MAX)),
+            }) => assert!(events.iter().any(|event| event.version == Some(u64::MAX))),
             Err(error) => panic!("{error}"),
         }
         assert_eq!(self.log.head(), self.head());
