@@ -26,7 +26,7 @@ use crate::prepared::PreparedBatch;
 use crate::query::{Direction, Query};
 use crate::recovery;
 use crate::report::{RecoveryReport, Stats, VerifyReport};
-use crate::retry::{Search, has_own_versions, recognise};
+use crate::retry::{Search, recognise};
 use crate::segment::LogIdentity;
 use crate::segment_set::SegmentSet;
 use crate::subscription::Subscription;
@@ -230,7 +230,7 @@ impl Log {
 
     /// Position recorded for an upstream by [`Batch::tracking`]; `None` when there is none.
     pub fn tracking(&self, name: &str) -> Option<u64> {
-        self.handle.inner.tracking.read().get(name).copied()
+        self.handle.inner.tracked(name)
     }
 
     /// Follows the events behind position `after` that match `query`: those that are there, then those
@@ -424,11 +424,6 @@ impl Inner {
 
     /// Everything about an append that needs no place in the queue.
     fn prepare(&self, batch: Batch) -> Result<Prepared, Error> {
-        if self.read_only {
-            return Err(Error::ReadOnly {
-                dir: self.directory.path.clone(),
-            });
-        }
         if let Some(refusal) = self.refusal() {
             return Err(refusal);
         }
@@ -455,17 +450,16 @@ impl Inner {
             return Ok(None);
         }
         let view = self.view();
-        let tracked = |name: &str| self.tracking.read().get(name).copied();
         let is_tracked = prepared
             .tracking
             .as_ref()
-            .is_some_and(|(name, given)| tracked(name) >= Some(*given));
+            .is_some_and(|(name, given)| self.tracked(name) >= Some(*given));
         let search = match is_tracked {
             true => Search::EVERYWHERE,
-            false if has_own_versions(prepared) => return Ok(None),
+            false if prepared.own_versions.is_some() => return Ok(None),
             false => Search::window(view.head(), self.options.retry_window),
         };
-        let there = recognise(&view, prepared, search, tracked)?;
+        let there = recognise(&view, prepared, search, |name| self.tracked(name))?;
         prepared.searched = view.head();
         Ok(there)
     }
@@ -498,7 +492,7 @@ impl Inner {
         if error.is_conflict()
             && prepared.has_given_ids
             && let Some(there) = recognise(&view, prepared, Search::EVERYWHERE, |name| {
-                self.tracking.read().get(name).copied()
+                self.tracked(name)
             })?
         {
             return Ok(Some(there));
@@ -511,11 +505,6 @@ impl Inner {
     }
 
     pub(crate) fn sync(&self) -> Result<u64, Error> {
-        if self.read_only {
-            return Err(Error::ReadOnly {
-                dir: self.directory.path.clone(),
-            });
-        }
         let mut writer = self.writer.lock();
         if let Some(refusal) = self.refusal() {
             return Err(refusal);
@@ -594,6 +583,10 @@ impl Inner {
 
     /// Why the log takes no appends, if so.
     pub(crate) fn refusal(&self) -> Option<Error> {
+        if self.read_only {
+            let dir = self.directory.path.clone();
+            return Some(Error::ReadOnly { dir });
+        }
         if self.is_closed() {
             return Some(Error::Closed);
         }
@@ -663,6 +656,10 @@ impl Inner {
         if self.durable.fetch_max(position, Ordering::AcqRel) < position {
             self.changed.notify();
         }
+    }
+
+    fn tracked(&self, name: &str) -> Option<u64> {
+        self.tracking.read().get(name).copied()
     }
 
     pub(crate) fn advance_tracking(&self, advanced: Vec<(Box<str>, u64)>) {

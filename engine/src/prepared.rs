@@ -15,6 +15,7 @@ use crate::batch::{Batch, Durability, Expected, Version};
 use crate::condition::Conditions;
 use crate::error::{Error, Limit};
 use crate::options::LogOptions;
+use crate::retry::own_versions;
 use crate::segment::LogIdentity;
 
 /// See the module.
@@ -33,6 +34,9 @@ pub(crate) struct PreparedBatch {
     pub(crate) durability: Durability,
     /// Whether the caller gave the ids of all events, so that a repetition can be recognised.
     pub(crate) has_given_ids: bool,
+    /// The versions of its events when they follow from the batch itself: they say whether it is a new one.
+    /// Told only where ids are given.
+    pub(crate) own_versions: Option<Vec<u64>>,
     /// No event of the batch lies up to here.
     pub(crate) searched: u64,
 }
@@ -82,6 +86,7 @@ impl PreparedBatch {
             durability,
             has_given_ids: !events.is_empty()
                 && events.iter().all(|event| event.event_id.is_some()),
+            own_versions: None,
             searched: 0,
         };
         for event in events {
@@ -130,6 +135,9 @@ impl PreparedBatch {
             });
         }
         Limit::Batch.check(prepared.frame_len_max(), 0, options.frame_len_max())?;
+        if prepared.has_given_ids {
+            prepared.own_versions = own_versions(&prepared.records, &prepared.expected);
+        }
         Ok(prepared)
     }
 

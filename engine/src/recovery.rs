@@ -27,7 +27,7 @@ use annals_segments::format::manifest::{Manifest, SealedSegment};
 use annals_segments::format::segment_header::{FLAG_RECOVERED, SEGMENT_HEADER_LEN};
 use annals_segments::format::watermark::Watermark;
 use annals_segments::format::{align_up, quarantine_file_name};
-use annals_segments::{DiskLock, OpenMode, SegmentFile, last_written_byte, scan_frames};
+use annals_segments::{DiskLock, OpenMode, SegmentFile, last_written_byte};
 
 use crate::directory::{Directory, Listing, corrupt};
 use crate::error::Error;
@@ -465,16 +465,11 @@ impl Opening {
             .segments
             .push(segment.sealed_entry(self.next_position()));
         let file = open_whole(&self.directory, segment.header.number, OpenMode::Read)?;
-        let bytes = &file.bytes()[..segment.end];
-        scan_frames(
-            bytes,
-            SEGMENT_HEADER_LEN,
-            segment.header.salt,
-            None,
-            |_, frame| {
-                read_tracking(&mut self.tracking, &frame);
-            },
-        );
+        for frame in &segment.frames {
+            let whole = Frame::parse(&file.bytes()[frame.offset..], segment.header.salt);
+            let whole = whole.expect("the scan has verified it");
+            read_tracking(&mut self.tracking, &whole);
+        }
         Ok(())
     }
 
@@ -496,7 +491,11 @@ impl Opening {
             .rposition(|frame| self.is_proven(number, frame));
         let first = proven.map_or(0, |last| last + 1);
         let base_position = segment.frames.get(first).map(|frame| frame.base_position);
-        let topics = Arc::new(topics_of(file.bytes(), segment.header.salt));
+        let topics = match segment.frames[first..].iter().any(FrameAt::is_batch) {
+            true => topics_of(file.bytes(), segment.header.salt),
+            false => Vec::new(),
+        };
+        let topics = Arc::new(topics);
         let mut copies = Vec::new();
         for frame in segment.frames[first..]
             .iter()

@@ -16,6 +16,7 @@
 
 use std::collections::HashMap;
 
+use annals_index::KeyHash;
 use annals_segments::format::record::{Record, walk_records};
 use uuid::Uuid;
 
@@ -63,10 +64,9 @@ pub(crate) fn recognise(
     search: Search,
     tracked: impl Fn(&str) -> Option<u64>,
 ) -> Result<Option<Appended>, Error> {
-    let versions = own_versions(batch);
     let find = |place: usize, record: &PreparedRecord, search| {
         let event_id = Uuid::from_bytes(record.event_id);
-        match (&versions, &record.aggregate) {
+        match (&batch.own_versions, &record.aggregate) {
             (Some(versions), Some((_, id))) => {
                 let version = versions[place];
                 let there = view
@@ -164,23 +164,21 @@ fn difference(
     }
 }
 
-/// Whether the versions of a batch follow from itself: then they say whether it is a new one.
-pub(crate) fn has_own_versions(batch: &PreparedBatch) -> bool {
-    own_versions(batch).is_some()
-}
-
 /// The versions that the events of a batch have when it is what it says; `None` when they follow from
 /// what is there.
-fn own_versions(batch: &PreparedBatch) -> Option<Vec<u64>> {
+pub(crate) fn own_versions(
+    records: &[PreparedRecord],
+    expected: &[(KeyHash, AggregateId, Expected)],
+) -> Option<Vec<u64>> {
     let mut last: HashMap<&AggregateId, u64> = HashMap::new();
-    for (_, id, expected) in &batch.expected {
+    for (_, id, expected) in expected {
         match expected {
             Expected::NoEvents => last.insert(id, 0),
             Expected::Exactly(version) => last.insert(id, *version),
             Expected::Any => None,
         };
     }
-    let versions = batch.records.iter().map(|record| {
+    let versions = records.iter().map(|record| {
         let (_, id) = record.aggregate.as_ref()?;
         let version = match record.version {
             Version::Given(version) => version,

@@ -30,7 +30,7 @@ use crate::error::{Error, ExpectedVersion, Limit};
 use crate::housekeeping::{Job, PreparedSegment};
 use crate::log::{Appended, Inner};
 use crate::prepared::PreparedBatch;
-use crate::retry::{Search, has_own_versions, recognise};
+use crate::retry::{Search, recognise};
 use crate::segment::{LogIdentity, Segment};
 use crate::version_cache::VersionCache;
 
@@ -188,17 +188,17 @@ impl Writer {
                 continue;
             }
             let batch = submission.take_batch();
+            group.has_more = place + 1 < submissions.len();
             if !self.has_room(&group, &batch)
                 && let Err(error) = self.make_room(inner, &mut group, &batch)
             {
                 submission.complete(Err(error));
                 continue;
             }
-            // Behind `make_room`, which may have begun the group anew.
-            group.has_more = place + 1 < submissions.len();
-            // A rejection too rests on what was found: it is told only once that is durable.
-            group.wants_sync |= batch.durability == Durability::Sync;
+            let wants_sync = batch.durability == Durability::Sync;
             let outcome = self.decide(inner, &mut group, batch, time_us);
+            // A rejection too rests on what was found: it is told only once that is durable.
+            group.wants_sync |= wants_sync;
             group.outcomes.push((submission.clone(), outcome));
         }
         self.flush(inner, &mut group);
@@ -272,16 +272,13 @@ impl Writer {
         let checked = self.check(inner, group, &mut batch);
         let may_be_repeated = batch.has_given_ids
             && match &checked {
-                Ok(_) => !has_own_versions(&batch),
+                Ok(_) => batch.own_versions.is_none(),
                 Err(error) => error.is_conflict(),
             };
         if may_be_repeated {
             if group.holds_id_of(&batch) {
                 // What is to be compared must be written to be read.
-                let has_more = group.has_more;
                 self.flush(inner, group);
-                group.has_more = has_more;
-                group.wants_sync = batch.durability == Durability::Sync;
                 if let Some(error) = inner.refusal() {
                     return Err(error);
                 }
@@ -565,8 +562,10 @@ impl Writer {
             new_topics,
             tracking,
             wants_sync,
+            has_more,
             ..
         } = std::mem::take(group);
+        group.has_more = has_more;
         if outcomes.is_empty() {
             return;
         }
