@@ -11,24 +11,28 @@ use crate::tail::IdChain;
 /// Ordinals of events that may hold an event id, newest first.
 ///
 /// No ordinal comes twice. Sealed: two others beside the one sought, on average; tail: almost always the
-/// one alone.
+/// one alone. A tail that goes on behind a sealed part has both, its own first.
 #[derive(Clone, Debug)]
-pub struct IdCandidates<'a>(Form<'a>);
-
-#[derive(Clone, Debug)]
-enum Form<'a> {
-    Bucket(Rev<slice::Iter<'a, [u8; 4]>>),
-    Chain(IdChain<'a>),
+pub struct IdCandidates<'a> {
+    tail: Option<IdChain<'a>>,
+    sealed: Rev<slice::Iter<'a, [u8; 4]>>,
 }
 
 impl<'a> IdCandidates<'a> {
     /// The candidates of a sealed bucket, whose ordinals ascend.
     pub(crate) fn bucket(ordinals: &'a [[u8; 4]]) -> Self {
-        Self(Form::Bucket(ordinals.iter().rev()))
+        Self {
+            tail: None,
+            sealed: ordinals.iter().rev(),
+        }
     }
 
-    pub(crate) fn chain(chain: IdChain<'a>) -> Self {
-        Self(Form::Chain(chain))
+    /// Those of a tail, and behind them these.
+    pub(crate) fn behind(self, chain: IdChain<'a>) -> Self {
+        Self {
+            tail: Some(chain),
+            ..self
+        }
     }
 }
 
@@ -36,9 +40,9 @@ impl Iterator for IdCandidates<'_> {
     type Item = u32;
 
     fn next(&mut self) -> Option<u32> {
-        match &mut self.0 {
-            Form::Bucket(ordinals) => ordinals.next().copied().map(u32::from_le_bytes),
-            Form::Chain(chain) => chain.next(),
+        if let Some(ordinal) = self.tail.as_mut().and_then(Iterator::next) {
+            return Some(ordinal);
         }
+        self.sealed.next().copied().map(u32::from_le_bytes)
     }
 }

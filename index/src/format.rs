@@ -356,6 +356,11 @@ pub(crate) fn entry_key<const N: usize>(bytes: &[u8; N]) -> KeyHash {
     KeyHash::from_bits(u64::from_le_bytes(field(bytes, KEY_HASH_OFFSET)))
 }
 
+/// The ordinal of a key that has one, as a list: it stands where a longer list's start does.
+pub(crate) fn only_ordinal(bytes: &[u8; KEY_ENTRY_SIZE]) -> &[[u8; 4]] {
+    bytes[KEY_START_OFFSET..KEY_POSTINGS_OFFSET].as_chunks().0
+}
+
 /// The time of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Sample {

@@ -25,6 +25,20 @@ impl IdTimes {
         }
     }
 
+    /// Both together.
+    pub(crate) fn and(self, other: Self) -> Self {
+        let v7_ms = match (self.v7_ms, other.v7_ms) {
+            (Some((min, max)), Some((other_min, other_max))) => {
+                Some((min.min(other_min), max.max(other_max)))
+            }
+            (one, other) => one.or(other),
+        };
+        Self {
+            v7_ms,
+            has_others: self.has_others || other.has_others,
+        }
+    }
+
     /// Widens the range by one more id.
     pub(crate) fn add(&mut self, event_id: &[u8; 16]) {
         match v7_time_ms(event_id) {

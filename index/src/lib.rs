@@ -3,7 +3,8 @@
 //! One idea in three forms:
 //!
 //! - [`TailIndex`]: in memory, for the segment being written; only ever appended to.
-//! - [`SealedIndex`]: the same answers from the bytes of an `.idx` file of an immutable segment.
+//! - [`SealedIndex`]: the same answers from the bytes of an `.idx` file of an immutable segment, which a
+//!   [`SealedBuilder`] makes.
 //! - [`Heads`]: one table over many sealed segments, from a key to the newest place that holds it.
 //!
 //! An *ordinal* is a position minus the base position of its segment (`u32`, 0-based). Keys are known by
@@ -46,6 +47,8 @@ mod key;
 mod key_index;
 mod postings;
 mod sealed;
+mod sealed_builder;
+mod sealed_form;
 mod tail;
 
 #[cfg(test)]
@@ -63,4 +66,5 @@ pub use key::{IdHash, KeyHash, KeyKind};
 pub use key_index::{KeyIndex, Previous};
 pub use postings::{Postings, PostingsIter};
 pub use sealed::SealedIndex;
-pub use tail::TailIndex;
+pub use sealed_builder::SealedBuilder;
+pub use tail::{FrontBytes, TailIndex};

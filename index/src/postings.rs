@@ -9,41 +9,35 @@ use std::iter::FusedIterator;
 use std::ops::Range;
 
 /// Ascending ordinals of the events that may hold a key, each at most once.
-#[derive(Clone, Copy)]
-pub struct Postings<'a>(Form<'a>);
-
-#[derive(Clone, Copy)]
-enum Form<'a> {
-    /// The only posting of a key needs no list.
-    One(u32),
-    Words(&'a [u32]),
-    Bytes(&'a [[u8; 4]]),
+///
+/// Words of a sealed part, then words of a tail behind it; either may be empty.
+#[derive(Clone, Copy, Default)]
+pub struct Postings<'a> {
+    sealed: &'a [[u8; 4]],
+    tail: &'a [u32],
 }
 
 impl<'a> Postings<'a> {
     /// No ordinals at all.
-    pub const EMPTY: Self = Self(Form::Words(&[]));
+    pub const EMPTY: Self = Self::words(&[]);
 
-    pub(crate) fn one(ordinal: u32) -> Self {
-        Self(Form::One(ordinal))
+    pub(crate) const fn words(tail: &'a [u32]) -> Self {
+        Self { sealed: &[], tail }
     }
 
-    pub(crate) fn words(ordinals: &'a [u32]) -> Self {
-        Self(Form::Words(ordinals))
+    pub(crate) const fn bytes(sealed: &'a [[u8; 4]]) -> Self {
+        Self { sealed, tail: &[] }
     }
 
-    pub(crate) fn bytes(ordinals: &'a [[u8; 4]]) -> Self {
-        Self(Form::Bytes(ordinals))
+    /// These, and behind them those of a tail, all of which are greater.
+    pub(crate) fn then(self, tail: &'a [u32]) -> Self {
+        Self { tail, ..self }
     }
 
     /// Count of ordinals.
     #[must_use]
     pub fn len(&self) -> usize {
-        match self.0 {
-            Form::One(_) => 1,
-            Form::Words(words) => words.len(),
-            Form::Bytes(bytes) => bytes.len(),
-        }
+        self.sealed.len() + self.tail.len()
     }
 
     /// Whether no event holds the key.
@@ -55,10 +49,12 @@ impl<'a> Postings<'a> {
     /// The ordinal at `index` (0-based), `None` past the end.
     #[must_use]
     pub fn get(&self, index: usize) -> Option<u32> {
-        match self.0 {
-            Form::One(ordinal) => (index == 0).then_some(ordinal),
-            Form::Words(words) => words.get(index).copied(),
-            Form::Bytes(bytes) => bytes.get(index).copied().map(u32::from_le_bytes),
+        match self.sealed.get(index) {
+            Some(word) => Some(u32::from_le_bytes(*word)),
+            None => self
+                .tail
+                .get(index.checked_sub(self.sealed.len())?)
+                .copied(),
         }
     }
 
@@ -79,23 +75,31 @@ impl<'a> Postings<'a> {
     /// A binary search.
     #[must_use]
     pub fn lower_bound(&self, ordinal: u32) -> usize {
-        match self.0 {
-            Form::One(only) => usize::from(only < ordinal),
-            Form::Words(words) => words.partition_point(|&word| word < ordinal),
-            Form::Bytes(bytes) => bytes.partition_point(|&word| u32::from_le_bytes(word) < ordinal),
+        let sealed = self
+            .sealed
+            .partition_point(|&word| u32::from_le_bytes(word) < ordinal);
+        if sealed < self.sealed.len() {
+            return sealed;
         }
+        sealed + self.tail.partition_point(|&word| word < ordinal)
     }
 
     /// The part whose ordinals lie in `ordinals` (start inclusive, end exclusive).
     #[must_use]
     pub fn range(&self, ordinals: Range<u32>) -> Self {
-        let indexes = self.lower_bound(ordinals.start)..self.lower_bound(ordinals.end);
-        match self.0 {
-            Form::One(_) if indexes.is_empty() => Self::EMPTY,
-            Form::One(_) => *self,
-            // `get`, because an empty range may be reversed, and so may bytes that lie.
-            Form::Words(words) => Self(Form::Words(words.get(indexes).unwrap_or_default())),
-            Form::Bytes(bytes) => Self(Form::Bytes(bytes.get(indexes).unwrap_or_default())),
+        let (start, end) = (
+            self.lower_bound(ordinals.start),
+            self.lower_bound(ordinals.end),
+        );
+        let cut = |index: usize| index.min(self.sealed.len());
+        let behind = |index: usize| index - cut(index);
+        // `get`, because an empty range may be reversed, and so may bytes that lie.
+        Self {
+            sealed: self.sealed.get(cut(start)..cut(end)).unwrap_or_default(),
+            tail: self
+                .tail
+                .get(behind(start)..behind(end))
+                .unwrap_or_default(),
         }
     }
 
@@ -106,12 +110,6 @@ impl<'a> Postings<'a> {
             postings: *self,
             indexes: 0..self.len(),
         }
-    }
-}
-
-impl Default for Postings<'_> {
-    fn default() -> Self {
-        Self::EMPTY
     }
 }
 
@@ -197,11 +195,24 @@ mod tests {
     }
 
     #[test]
-    fn one_posting_behaves_as_a_list_of_one() {
-        let one = Postings::one(7);
-        assert_eq!(one.iter().collect::<Vec<_>>(), [7]);
-        assert_eq!([6, 7, 8].map(|ordinal| one.lower_bound(ordinal)), [0, 0, 1]);
-        assert_eq!(one.range(7..8).last(), Some(7));
-        assert!(one.range(0..7).is_empty() && one.range(8..9).is_empty());
+    fn a_tail_behind_a_sealed_part_goes_on_with_it() {
+        let joined = Postings::bytes(&BYTES).then(&[300, 400]);
+        let all = [2, 5, 256, 300, 400];
+        assert_eq!(joined.iter().collect::<Vec<_>>(), all);
+        assert_eq!((joined.last(), joined.get(5)), (Some(400), None));
+        for from in 0..410 {
+            assert_eq!(
+                joined.lower_bound(from),
+                all.iter().filter(|&&ordinal| ordinal < from).count()
+            );
+            for to in [0, 5, 256, 257, 300, 301, 401] {
+                let expected = all.iter().copied().filter(|one| (from..to).contains(one));
+                let found = joined.range(from..to);
+                assert_eq!(
+                    found.iter().collect::<Vec<_>>(),
+                    expected.collect::<Vec<_>>()
+                );
+            }
+        }
     }
 }

@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::format::{
     KEY_ENTRY_SIZE, KeyEntry, SAMPLE_INTERVAL, SAMPLE_SIZE, SEALED_HEADER_SIZE, Sample,
     SealedHeader, SealedLayout, check_body, entry_key, expect_at_least, expect_at_most,
-    expect_equal,
+    expect_equal, only_ordinal,
 };
 use crate::{IdCandidates, IdHash, IdTimes, Identity, KeyHash, KeyIndex, Postings, Previous};
 
@@ -85,29 +85,32 @@ impl<B: AsRef<[u8]>> SealedIndex<B> {
     /// Key and last ordinal of each entry in turn; the last ordinal is `None` where the entry is broken.
     pub(crate) fn last_ordinals(&self) -> impl Iterator<Item = (KeyHash, Option<u32>)> + '_ {
         self.key_entries().iter().map(|bytes| {
-            let entry = KeyEntry::decode(bytes);
-            (
-                entry.key,
-                self.ordinals(&entry).and_then(|ordinals| ordinals.last()),
-            )
+            let last = self.ordinals(bytes).and_then(|ordinals| ordinals.last());
+            (entry_key(bytes), last)
         })
     }
 
-    fn find(&self, key: KeyHash) -> Option<KeyEntry> {
+    /// Time of the last sample; 0 without events.
+    pub(crate) fn last_sample_us(&self) -> u64 {
+        let last = self.samples().last().map(Sample::decode);
+        last.map_or(0, |sample| sample.time_us)
+    }
+
+    fn find(&self, key: KeyHash) -> Option<&[u8; KEY_ENTRY_SIZE]> {
         let directory = self.section(&self.layout.key_directory);
-        let entry = directory::find(
+        directory::find(
             directory,
             self.header.key_directory_bits,
             self.key_entries(),
             key,
-        )?;
-        Some(KeyEntry::decode(entry))
+        )
     }
 
     /// The ordinals of an entry, `None` if it points outside.
-    fn ordinals(&self, entry: &KeyEntry) -> Option<Postings<'_>> {
+    fn ordinals<'a>(&'a self, bytes: &'a [u8; KEY_ENTRY_SIZE]) -> Option<Postings<'a>> {
+        let entry = KeyEntry::decode(bytes);
         if entry.count == 1 {
-            return (entry.start < self.len()).then(|| Postings::one(entry.start));
+            return (entry.start < self.len()).then(|| Postings::bytes(only_ordinal(bytes)));
         }
         let start = entry.start as usize;
         let postings = self.section(&self.layout.postings);
@@ -166,7 +169,7 @@ impl<B: AsRef<[u8]>> SealedIndex<B> {
                     self.header.identity.segment - 1,
                 )?;
             }
-            let postings = self.ordinals(&entry).ok_or(Error::Malformed {
+            let postings = self.ordinals(bytes).ok_or(Error::Malformed {
                 what: "start of a key",
                 found: entry.start.into(),
                 expected: if entry.count == 1 {
@@ -234,12 +237,12 @@ impl<B: AsRef<[u8]>> KeyIndex for SealedIndex<B> {
 
     fn postings(&self, key: KeyHash) -> Postings<'_> {
         self.find(key)
-            .and_then(|entry| self.ordinals(&entry))
+            .and_then(|entry| self.ordinals(entry))
             .unwrap_or_default()
     }
 
     fn previous_segment(&self, key: KeyHash) -> Previous {
-        match self.find(key).map(|entry| entry.previous) {
+        match self.find(key).map(|entry| KeyEntry::decode(entry).previous) {
             // Only ever downwards, so that following it ends even through files that lie.
             Some(Previous::Segment(segment)) if segment >= self.header.identity.segment => {
                 Previous::Unknown

@@ -1,9 +1,10 @@
 //! Tail index: in memory, for the segment being written.
 //!
 //! Append only, so an answer once given stays a prefix of every later answer; whoever shares a tail between
-//! a writer and readers may cut postings at the ordinal it has published. When the segment is sealed,
-//! [`TailIndex::encode`] turns the tail into the bytes of a [`SealedIndex`](crate::SealedIndex); they
-//! depend on nothing but what was pushed.
+//! a writer and readers may cut postings at the ordinal it has published. [`TailIndex::encode`] turns the
+//! tail into the bytes of a [`SealedIndex`](crate::SealedIndex); they depend on nothing but what was pushed.
+//!
+//! A tail may go on behind a sealed index of the first events of its segment: it then answers for both.
 //!
 //! Memory: 19 to 39 bytes a key in its map (16, a control byte, and the slack of a table), 4 to 8 for each
 //! posting of a key with several, and 14 to 28 bytes an event for offset and id. 200,000 events of 90,000
@@ -18,19 +19,22 @@ use std::fmt;
 
 pub(crate) use ids::IdChain;
 
-use crate::directory;
-use crate::format::{
-    BASE_POSITION_MAX, IDS_PER_BUCKET, KEYS_PER_BUCKET, KeyEntry, SAMPLE_INTERVAL,
-    SEALED_HEADER_SIZE, SEGMENT_NUMBER_MAX, Sample, SealedHeader, SealedLayout, checksum,
-};
+use crate::format::{BASE_POSITION_MAX, SAMPLE_INTERVAL, SEGMENT_NUMBER_MAX};
 use crate::key::BuildKeyHasher;
-use crate::{IdCandidates, IdHash, IdTimes, Identity, KeyHash, KeyIndex, Postings, Previous};
+use crate::sealed_form::{Parts, sealed_form};
+use crate::{
+    IdCandidates, IdHash, IdTimes, Identity, KeyHash, KeyIndex, Postings, Previous, SealedIndex,
+};
 use ids::IdTable;
 use lists::{List, PostingLists};
 
 /// The growing index of the segment being written.
 pub struct TailIndex {
     identity: Identity,
+    /// The first events of the segment.
+    front: Option<SealedIndex<FrontBytes>>,
+    /// Count of those.
+    first: u32,
     offsets: Vec<u32>,
     keys: HashMap<KeyHash, List, BuildKeyHasher>,
     lists: PostingLists,
@@ -39,6 +43,28 @@ pub struct TailIndex {
     /// Of every `SAMPLE_INTERVAL`th event, the greatest time up to it.
     sample_times_us: Vec<u64>,
     last_time_us: u64,
+}
+
+/// The bytes of a sealed index that a tail goes on behind, as read or as mapped.
+pub struct FrontBytes(Box<dyn AsRef<[u8]> + Send + Sync>);
+
+impl FrontBytes {
+    /// Bytes that stay what they are.
+    pub fn new(bytes: impl AsRef<[u8]> + Send + Sync + 'static) -> Self {
+        Self(Box::new(bytes))
+    }
+}
+
+impl AsRef<[u8]> for FrontBytes {
+    fn as_ref(&self) -> &[u8] {
+        (*self.0).as_ref()
+    }
+}
+
+impl fmt::Debug for FrontBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FrontBytes").finish_non_exhaustive()
+    }
 }
 
 impl TailIndex {
@@ -61,6 +87,8 @@ impl TailIndex {
         );
         Self {
             identity,
+            front: None,
+            first: 0,
             offsets: Vec::new(),
             keys: HashMap::default(),
             lists: PostingLists::new(),
@@ -69,6 +97,25 @@ impl TailIndex {
             sample_times_us: Vec::new(),
             last_time_us: 0,
         }
+    }
+
+    /// An index that knows the events of `front`, the first of its segment, and goes on behind them.
+    ///
+    /// # Panics
+    /// As [`TailIndex::new`].
+    #[must_use]
+    pub fn behind(front: SealedIndex<FrontBytes>) -> Self {
+        Self {
+            first: front.len(),
+            last_time_us: front.last_sample_us(),
+            ..Self::new(front.identity())
+        }
+        .with_front(front)
+    }
+
+    fn with_front(mut self, front: SealedIndex<FrontBytes>) -> Self {
+        self.front = Some(front);
+        self
     }
 
     /// Adds the next event; its ordinal is [`len()`](KeyIndex::len) before the call.
@@ -119,15 +166,16 @@ impl TailIndex {
         }
     }
 
-    /// Count of distinct keys.
+    /// Count of keys; one of both parts counts twice.
     #[must_use]
     pub fn key_count(&self) -> u32 {
-        self.keys.len() as u32
+        self.keys.len() as u32 + self.front.as_ref().map_or(0, SealedIndex::key_count)
     }
 
-    /// The distinct keys, in no particular order.
-    pub fn keys(&self) -> impl ExactSizeIterator<Item = KeyHash> + '_ {
-        self.keys.keys().copied()
+    /// The keys, in no particular order; one of both parts comes twice.
+    pub fn keys(&self) -> impl Iterator<Item = KeyHash> + '_ {
+        let front = self.front.iter().flat_map(SealedIndex::keys);
+        front.chain(self.keys.keys().copied())
     }
 
     /// Estimate of the memory in use on the heap, in bytes: what is reserved, slack included.
@@ -142,105 +190,52 @@ impl TailIndex {
             + self.ids.heap_bytes()
     }
 
-    /// The sealed form: the bytes of an `.idx` file.
+    /// The sealed form: the bytes of an `.idx` file. See [`SealedBuilder`](crate::SealedBuilder) for who has no
+    /// tail.
     ///
     /// `previous` is asked once for every key, in ascending order, for the newest older segment that holds
     /// it: an `Option<u64>`, or a [`Previous`] where the caller may not know.
     ///
     /// # Panics
-    /// If `previous` names a segment that is not older than this one.
+    /// If `previous` names a segment that is not older than this one, or the tail goes on behind a sealed
+    /// index, which does not keep the ids that would have to be sorted anew.
     #[must_use]
     pub fn encode<P: Into<Previous>>(&self, mut previous: impl FnMut(KeyHash) -> P) -> Vec<u8> {
+        assert!(
+            self.front.is_none(),
+            "a tail behind a sealed part is built anew"
+        );
         let mut keys: Vec<(KeyHash, List)> =
             self.keys.iter().map(|(&key, &list)| (key, list)).collect();
         keys.sort_unstable_by_key(|&(key, _)| key);
-        let posting_count: u64 = keys
-            .iter()
-            .map(|(_, list)| u64::from(stored_postings(*list)))
-            .sum();
-        let mut header = SealedHeader {
+        let parts = Parts {
             identity: self.identity(),
-            key_count: self.key_count(),
-            posting_count: u32::try_from(posting_count)
-                .expect("lists hold fewer than 2^31 postings"),
-            key_directory_bits: directory::bits_for(self.key_count(), KEYS_PER_BUCKET),
-            id_directory_bits: directory::bits_for(self.len(), IDS_PER_BUCKET),
             id_times: self.id_times,
-            body_crc: 0,
-            body_len: 0,
+            offsets: &self.offsets,
+            id_fingerprints: self.ids.fingerprints(),
+            sample_times_us: &self.sample_times_us,
         };
-
-        let mut file = vec![0; SEALED_HEADER_SIZE];
-        push_words(&mut file, self.offsets.iter().copied());
-        let key_hashes = keys.iter().map(|(key, _)| key.to_bits());
-        push_words(
-            &mut file,
-            directory::starts(header.key_directory_bits, key_hashes),
-        );
-        let mut next_posting = 0;
-        for &(key, list) in &keys {
-            let only = if list.len() == 1 {
-                self.lists.postings(list).first()
-            } else {
-                None
-            };
-            let entry = KeyEntry {
-                key,
-                start: only.unwrap_or(next_posting),
-                count: list.len(),
-                previous: self.older(previous(key).into()),
-            };
-            file.extend_from_slice(&entry.encode());
-            next_posting += stored_postings(list);
-        }
-        for &(_, list) in keys.iter().filter(|(_, list)| list.len() > 1) {
-            push_words(&mut file, self.lists.postings(list));
-        }
-        let (id_starts, ids) = self.ids.sorted(header.id_directory_bits);
-        push_words(&mut file, id_starts);
-        push_words(&mut file, ids);
-        for sample in self.samples() {
-            file.extend_from_slice(&sample.encode());
-        }
-
-        header.body_len = (file.len() - SEALED_HEADER_SIZE) as u64;
-        header.body_crc = checksum(&file[SEALED_HEADER_SIZE..]);
-        file[..SEALED_HEADER_SIZE].copy_from_slice(&header.encode());
-        SealedLayout::of(&header, file.len())
-            .expect("the sections were written as the header lays them out");
-        file
-    }
-
-    fn samples(&self) -> impl Iterator<Item = Sample> + '_ {
-        (0_u32..)
-            .zip(&self.sample_times_us)
-            .map(|(index, &time_us)| Sample {
-                time_us,
-                ordinal: index * SAMPLE_INTERVAL,
-            })
-    }
-
-    fn older(&self, previous: Previous) -> Previous {
-        if let Previous::Segment(segment) = previous {
-            assert!(
-                (1..self.identity.segment).contains(&segment),
-                "segment {segment} is not older than {}",
-                self.identity.segment
-            );
-        }
-        previous
+        let keys = keys
+            .iter()
+            .map(|(key, list)| (*key, Postings::words(self.lists.ordinals(list))));
+        sealed_form(&parts, keys, |key| previous(key).into())
     }
 }
 
 impl KeyIndex for TailIndex {
     fn len(&self) -> u32 {
-        self.offsets.len() as u32
+        self.first + self.offsets.len() as u32
     }
 
     fn postings(&self, key: KeyHash) -> Postings<'_> {
-        self.keys
-            .get(&key)
-            .map_or(Postings::EMPTY, |&list| self.lists.postings(list))
+        let front = match &self.front {
+            Some(front) => front.postings(key),
+            None => Postings::EMPTY,
+        };
+        match self.keys.get(&key) {
+            Some(list) => front.then(self.lists.ordinals(list)),
+            None => front,
+        }
     }
 
     fn previous_segment(&self, _: KeyHash) -> Previous {
@@ -248,22 +243,38 @@ impl KeyIndex for TailIndex {
     }
 
     fn offset(&self, ordinal: u32) -> Option<u32> {
-        self.offsets.get(ordinal as usize).copied()
+        match ordinal.checked_sub(self.first) {
+            Some(place) => self.offsets.get(place as usize).copied(),
+            None => self.front.as_ref()?.offset(ordinal),
+        }
     }
 
     fn id_candidates(&self, id: IdHash) -> IdCandidates<'_> {
-        IdCandidates::chain(self.ids.candidates(id))
+        let front = match &self.front {
+            Some(front) => front.id_candidates(id),
+            None => IdCandidates::bucket(&[]),
+        };
+        front.behind(self.ids.candidates(id, self.first))
     }
 
     fn id_times(&self) -> IdTimes {
-        self.id_times
+        match &self.front {
+            Some(front) => front.id_times().and(self.id_times),
+            None => self.id_times,
+        }
     }
 
     fn time_floor(&self, time_us: u64) -> u32 {
         let later = self
             .sample_times_us
             .partition_point(|&sample_us| sample_us < time_us);
-        later.saturating_sub(1) as u32 * SAMPLE_INTERVAL
+        match (later.checked_sub(1), &self.front) {
+            (Some(place), _) => {
+                (self.first.div_ceil(SAMPLE_INTERVAL) + place as u32) * SAMPLE_INTERVAL
+            }
+            (None, Some(front)) => front.time_floor(time_us),
+            (None, None) => 0,
+        }
     }
 }
 
@@ -275,13 +286,4 @@ impl fmt::Debug for TailIndex {
             .field("heap_bytes", &self.heap_bytes())
             .finish_non_exhaustive()
     }
-}
-
-/// Words of a list in the section of postings: an only ordinal stands in the key's entry.
-fn stored_postings(list: List) -> u32 {
-    if list.len() == 1 { 0 } else { list.len() }
-}
-
-fn push_words(file: &mut Vec<u8>, words: impl IntoIterator<Item = u32>) {
-    file.extend(words.into_iter().flat_map(u32::to_le_bytes));
 }

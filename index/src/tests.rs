@@ -10,8 +10,9 @@ use proptest::prelude::*;
 
 use crate::format::{HEADS_HEADER_SIZE, SEALED_HEADER_SIZE, checksum, reseal_heads, reseal_sealed};
 use crate::{
-    Error, Head, Heads, HeadsIdentity, IdHash, Identity, IdentityField, KeyHash, KeyIndex, KeyKind,
-    Previous, SAMPLE_INTERVAL, SealedIndex, TailIndex, fold_heads,
+    Error, FrontBytes, Head, Heads, HeadsIdentity, IdHash, Identity, IdentityField, KeyHash,
+    KeyIndex, KeyKind, Previous, SAMPLE_INTERVAL, SealedBuilder, SealedIndex, TailIndex,
+    fold_heads,
 };
 
 const SEED: u64 = 0x5EED;
@@ -54,6 +55,39 @@ fn key(number: u8) -> KeyHash {
 fn tail_of(identity: Identity, events: &[Event]) -> TailIndex {
     let mut tail = TailIndex::new(identity);
     for event in events {
+        tail.push(
+            event.offset,
+            event.time_us,
+            event.id,
+            id_hash(&event.id),
+            event.keys.iter().copied(),
+        );
+    }
+    tail
+}
+
+fn built(identity: Identity, events: &[Event]) -> SealedBuilder {
+    let mut builder = SealedBuilder::new(identity);
+    for event in events {
+        builder.push(
+            event.offset,
+            event.time_us,
+            event.id,
+            id_hash(&event.id),
+            event.keys.iter().copied(),
+        );
+    }
+    builder
+}
+
+/// A tail of all events, the first `cut` of which it knows from a sealed index.
+fn tail_behind(identity: Identity, events: &[Event], cut: usize) -> TailIndex {
+    let front = built(identity, &events[..cut]);
+    let (front_identity, bytes) = (front.identity(), front.encode(|_| Previous::Unknown));
+    let front = SealedIndex::open(FrontBytes::new(bytes), &front_identity).unwrap();
+    front.verify().unwrap();
+    let mut tail = TailIndex::behind(front);
+    for event in &events[cut..] {
         tail.push(
             event.offset,
             event.time_us,
@@ -187,6 +221,28 @@ proptest! {
         check_against_model(&sealed, &events);
         prop_assert_eq!(sealed.key_count(), tail.key_count());
         prop_assert!(sealed.keys().is_sorted());
+    }
+
+    #[test]
+    fn built_in_bulk_the_bytes_are_those_of_a_tail(events in events(0..300)) {
+        let previous = |key: KeyHash| (key.to_bits() % 3 == 0).then_some(2);
+        let tail = tail_of(identity(3, 1_000), &events);
+        let builder = built(identity(3, 1_000), &events);
+        prop_assert_eq!(builder.identity(), tail.identity());
+        prop_assert_eq!(builder.encode(previous), tail.encode(previous));
+    }
+
+    #[test]
+    fn a_tail_behind_a_sealed_part_answers_as_a_model_does(
+        events in events(0..200),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let cut = cut.index(events.len() + 1);
+        let tail = tail_behind(identity(3, 1_000), &events, cut);
+        check_against_model(&tail, &events);
+        let keys: BTreeSet<KeyHash> = tail.keys().collect();
+        let expected: BTreeSet<KeyHash> = events.iter().flat_map(|event| event.keys.clone()).collect();
+        prop_assert_eq!(keys, expected);
     }
 
     #[test]
@@ -372,6 +428,12 @@ fn several_time_samples_answer_as_a_model_does() {
         let tail = tail_of(identity(3, 1_000), &events);
         check_against_model(&tail, &events);
         check_against_model(&open(&tail, tail.encode(|_| None)), &events);
+        for cut in [0, 1, 1023, 1024, 1025, count as usize]
+            .into_iter()
+            .filter(|cut| *cut <= events.len())
+        {
+            check_against_model(&tail_behind(identity(1, 1), &events, cut), &events);
+        }
     }
 }
 

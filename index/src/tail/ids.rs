@@ -4,7 +4,6 @@
 //! ordinal, and the newest event by bucket. When events outnumber the buckets two to one, the buckets
 //! double and every chain is linked anew, in the order of ordinals, so that a chain stays newest first.
 
-use crate::directory;
 use crate::key::IdHash;
 
 /// Fingerprints of event ids, found by hash.
@@ -34,27 +33,20 @@ impl IdTable {
         self.link(self.fingerprints.len() - 1);
     }
 
-    pub(super) fn candidates(&self, id: IdHash) -> IdChain<'_> {
+    /// Candidates, as ordinals of a segment of which this table knows those from `first` on.
+    pub(super) fn candidates(&self, id: IdHash, first: u32) -> IdChain<'_> {
         let fingerprint = id.fingerprint();
         IdChain {
             table: self,
+            first,
             fingerprint,
             next: self.newest[self.bucket(fingerprint)],
         }
     }
 
-    /// The sealed form: ordinals by bucket of `bits`, ascending in each, and where the buckets start.
-    pub(super) fn sorted(&self, bits: u8) -> (Vec<u32>, Vec<u32>) {
-        let hash = |&fingerprint: &u32| u64::from(fingerprint) << 32;
-        let starts = directory::starts(bits, self.fingerprints.iter().map(hash));
-        let mut next = starts.clone();
-        let mut ordinals = vec![0; self.fingerprints.len()];
-        for (ordinal, fingerprint) in (0..).zip(&self.fingerprints) {
-            let place = &mut next[directory::bucket_of(hash(fingerprint), bits)];
-            ordinals[*place as usize] = ordinal;
-            *place += 1;
-        }
-        (starts, ordinals)
+    /// By ordinal, in this table.
+    pub(super) fn fingerprints(&self) -> &[u32] {
+        &self.fingerprints
     }
 
     pub(super) fn heap_bytes(&self) -> usize {
@@ -82,6 +74,7 @@ impl IdTable {
 #[derive(Clone, Debug)]
 pub(crate) struct IdChain<'a> {
     table: &'a IdTable,
+    first: u32,
     fingerprint: u32,
     next: u32,
 }
@@ -94,7 +87,7 @@ impl Iterator for IdChain<'_> {
             let ordinal = self.next;
             self.next = self.table.older[ordinal as usize];
             if self.table.fingerprints[ordinal as usize] == self.fingerprint {
-                return Some(ordinal);
+                return Some(self.first + ordinal);
             }
         }
         None
@@ -116,11 +109,11 @@ mod tests {
         for n in 0..1000_u64 {
             ids.push(IdHash::from_bits((n % 3) << 32 | n));
         }
-        let found: Vec<u32> = ids.candidates(IdHash::from_bits(2 << 32)).collect();
+        let found: Vec<u32> = ids.candidates(IdHash::from_bits(2 << 32), 0).collect();
         assert_eq!(
             found,
             (0..1000).filter(|n| n % 3 == 2).rev().collect::<Vec<_>>()
         );
-        assert_eq!(ids.candidates(IdHash::from_bits(3 << 32)).count(), 0);
+        assert_eq!(ids.candidates(IdHash::from_bits(3 << 32), 0).count(), 0);
     }
 }

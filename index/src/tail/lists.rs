@@ -7,8 +7,6 @@
 //!
 //! Invariant: a list of `len >= 2` ordinals owns the block of `len.next_power_of_two()` words at `at`.
 
-use crate::Postings;
-
 /// Where the ordinals of one key are.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct List {
@@ -23,10 +21,6 @@ impl List {
             len: 1,
             at: ordinal,
         }
-    }
-
-    pub(super) fn len(self) -> u32 {
-        self.len
     }
 }
 
@@ -60,11 +54,13 @@ impl PostingLists {
         list.len += 1;
     }
 
-    pub(super) fn postings(&self, list: List) -> Postings<'_> {
+    /// The ordinals of a list.
+    pub(super) fn ordinals<'a>(&'a self, list: &'a List) -> &'a [u32] {
         if list.len == 1 {
-            Postings::one(list.at)
+            std::slice::from_ref(&list.at)
         } else {
-            Postings::words(self.slice(list))
+            let start = list.at as usize;
+            &self.words[start..start + list.len as usize]
         }
     }
 
@@ -78,11 +74,6 @@ impl PostingLists {
         } else {
             self.words[(list.at + list.len - 1) as usize]
         }
-    }
-
-    fn slice(&self, list: List) -> &[u32] {
-        let start = list.at as usize;
-        &self.words[start..start + list.len as usize]
     }
 
     /// Moves a full list to a block of twice its length.
@@ -148,7 +139,7 @@ mod tests {
         }
         let mut all = Vec::new();
         for list in keys {
-            let ordinals: Vec<u32> = lists.postings(list).iter().collect();
+            let ordinals = lists.ordinals(&list).to_vec();
             assert!(ordinals.is_sorted_by(|a, b| a < b));
             all.extend(ordinals);
         }
@@ -169,13 +160,7 @@ mod tests {
             words,
             "the second list fits into what the first one left"
         );
-        assert_eq!(
-            lists.postings(first).iter().collect::<Vec<_>>(),
-            [0, 1, 2, 3, 4]
-        );
-        assert_eq!(
-            lists.postings(second).iter().collect::<Vec<_>>(),
-            [5, 6, 7, 8]
-        );
+        assert_eq!(lists.ordinals(&first), [0, 1, 2, 3, 4]);
+        assert_eq!(lists.ordinals(&second), [5, 6, 7, 8]);
     }
 }
