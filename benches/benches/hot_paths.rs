@@ -8,8 +8,8 @@ use std::time::Duration;
 use annals_benches::{EVENT_LEN, TOPIC, aggregate, event, payload, record};
 use annals_engine::{Batch, Direction, Durability, Log, LogOptions, Query};
 use annals_index::{
-    Error, Heads, HeadsIdentity, IdHash, Identity, KeyHash, KeyIndex, KeyKind, Previous,
-    SealedIndex, TailIndex, fold_heads,
+    Error, GrowingIndex, Heads, HeadsIdentity, IdHash, Identity, KeyHash, KeyIndex, KeyKind,
+    Previous, SealedIndex, TailIndex, fold_heads,
 };
 use annals_segments::format::frame::{Frame, FrameFields, FrameKind, FrameWriter, Preamble};
 use annals_segments::format::record::{RecordPlace, body_crc, place_record, set_event_id};

@@ -34,6 +34,10 @@ impl Directory {
         self.file(&format::index_file_name(number))
     }
 
+    pub(crate) fn checkpoint(&self, number: u64) -> PathBuf {
+        self.file(&format::checkpoint_file_name(number))
+    }
+
     pub(crate) fn heads(&self, covers: u64) -> PathBuf {
         self.file(&format::heads_file_name(covers))
     }
@@ -167,6 +171,8 @@ pub(crate) struct Listing {
     pub(crate) segments: Vec<(u64, u64)>,
     /// Segments that have an index file, and its length, ascending.
     pub(crate) indexes: Vec<(u64, u64)>,
+    /// Segments that have a tail checkpoint.
+    pub(crate) checkpoints: Vec<u64>,
     /// Heads tables and their lengths, ascending.
     pub(crate) heads: Vec<(u64, u64)>,
     /// Unfinished derived files.
@@ -187,6 +193,8 @@ impl Listing {
                 listing.segments.push((number, len));
             } else if let Some(number) = format::parse_index_file_name(&name) {
                 listing.indexes.push((number, len));
+            } else if let Some(number) = format::parse_checkpoint_file_name(&name) {
+                listing.checkpoints.push(number);
             } else if let Some(covers) = format::parse_heads_file_name(&name) {
                 listing.heads.push((covers, len));
             } else if is_unfinished(&name) {
@@ -223,6 +231,7 @@ impl Listing {
 fn is_unfinished(name: &str) -> bool {
     name.strip_suffix(TEMPORARY_SUFFIX).is_some_and(|name| {
         format::parse_index_file_name(name).is_some()
+            || format::parse_checkpoint_file_name(name).is_some()
             || format::parse_heads_file_name(name).is_some()
             || name.starts_with(format::QUARANTINE_PREFIX)
     })

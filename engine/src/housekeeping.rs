@@ -18,6 +18,7 @@ use annals_segments::format::{self, align_up};
 use annals_segments::{FrozenFile, SegmentFile, write_finished};
 use parking_lot::{Condvar, Mutex};
 
+use crate::checkpoint;
 use crate::directory::Directory;
 use crate::error::Error;
 use crate::log::Inner;
@@ -29,6 +30,10 @@ use crate::segment::{LogIdentity, Segment};
 pub(crate) enum Job {
     /// Segment of this number is sealed.
     Sealed(u64),
+    /// Sealed segment of this number has no index file.
+    Index(u64),
+    /// Write a checkpoint of segment of this number.
+    Checkpoint(u64),
     /// Have segment of this number ready.
     PrepareSpare(u64),
     /// Sync buffered events once they have waited for as long as the options say.
@@ -107,7 +112,7 @@ impl Housekeeper {
             }
             for job in jobs {
                 // Preparing ahead and syncing later are only for a thread; both happen when needed.
-                if matches!(job, Job::Sealed(_)) {
+                if matches!(job, Job::Sealed(_) | Job::Checkpoint(_)) {
                     do_job(inner, job);
                 }
                 self.requested.lock().remove(&job);
@@ -237,6 +242,11 @@ fn do_job(inner: &Inner, job: Job) {
             inner.housekeeper.prepare_spare(inner, number);
             Ok(())
         }
+        Job::Index(number) => inner.set().segment(number).map_or(Ok(()), |segment| {
+            write_index(inner, segment)?;
+            fold_when_due(inner)
+        }),
+        Job::Checkpoint(number) => write_checkpoint(inner, number),
         Job::SyncNow => inner.sync_behind(),
         Job::SyncSoon | Job::Stop => Ok(()),
     };
@@ -249,13 +259,9 @@ fn do_job(inner: &Inner, job: Job) {
 /// cut, then its index takes the place of the one in memory.
 pub(crate) fn finish_sealed(inner: &Inner, number: u64) -> Result<(), Error> {
     let set = inner.set();
-    let Ok(place) = set
-        .segments
-        .binary_search_by_key(&number, |segment| segment.number)
-    else {
+    let Some(segment) = set.segment(number) else {
         return Ok(());
     };
-    let segment = &set.segments[place];
     inner.write_manifest(|manifest| {
         let named = manifest.segments.last().map_or(0, |last| last.number);
         let sealed = set
@@ -284,7 +290,7 @@ pub(crate) fn write_index(inner: &Inner, segment: &Arc<Segment>) -> Result<(), E
                 failed.get_or_insert(error);
                 None
             })
-    });
+    })?;
     if let Some(error) = failed {
         return Err(error);
     }
@@ -301,7 +307,25 @@ pub(crate) fn write_index(inner: &Inner, segment: &Arc<Segment>) -> Result<(), E
     if let Some(sealed) = segment.open_index() {
         segment.use_sealed_index(sealed);
     }
+    checkpoint::remove(directory, segment.number);
     Ok(())
+}
+
+/// Writes a checkpoint of the segment being written, once what it covers is durable.
+fn write_checkpoint(inner: &Inner, number: u64) -> Result<(), Error> {
+    let set = inner.set();
+    let Some(segment) = set.segment(number) else {
+        return Ok(());
+    };
+    // The writer may be past it: then its index is next.
+    let Some(end) = segment
+        .checkpoint_end()
+        .filter(|_| segment.sealed_entry().is_none())
+    else {
+        return Ok(());
+    };
+    inner.sync_behind()?;
+    checkpoint::write(inner, segment, end)
 }
 
 /// Folds sealed segments into the heads, several at a time.

@@ -27,6 +27,7 @@
 
 mod aggregate_id;
 mod batch;
+mod checkpoint;
 mod commit;
 mod condition;
 mod directory;

@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use crate::aggregate_id::AggregateId;
 use crate::batch::{Batch, Durability};
+use crate::checkpoint;
 use crate::commit::{CommitQueue, Refused, Submission};
 use crate::directory::Directory;
 use crate::error::Error;
@@ -561,17 +562,26 @@ impl Inner {
             return Ok(());
         }
         self.housekeeper.stop();
-        let closed = match self.writer.lock().take() {
-            Some(mut writer) if !self.is_poisoned() => writer
-                .close(self)
-                .map_err(|error| self.poison(&writer.segment.path, error)),
+        let writer = self.writer.lock().take();
+        // A tracking position alone moves no head.
+        let is_unsynced = writer.as_ref().is_some_and(|writer| writer.unsynced > 0);
+        let closed = match writer {
+            Some(mut writer) if !self.is_poisoned() => {
+                let closed = writer.close(self);
+                if let (Ok(()), Some(end)) = (&closed, writer.closing_checkpoint())
+                    && let Err(error) = checkpoint::write(self, &writer.segment, end)
+                {
+                    tracing::warn!(%error, "no checkpoint; the next open reads the whole tail");
+                }
+                closed.map_err(|error| self.poison(&writer.segment.path, error))
+            }
             _ => Ok(()),
         };
         // Behind the lock another process may write: no job may.
         self.housekeeper.end();
         self.changed.notify();
         *self.lock.lock() = None;
-        let is_lost = self.visible.load(Ordering::Acquire) > self.durable_head();
+        let is_lost = is_unsynced || self.visible.load(Ordering::Acquire) > self.durable_head();
         match (closed, self.poison.get()) {
             (Err(reason), _) => Err(Error::Indeterminate { reason }),
             (Ok(()), Some(reason)) if is_lost => Err(Error::Indeterminate {

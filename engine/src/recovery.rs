@@ -22,16 +22,17 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use annals_segments::format::frame::Frame;
+use annals_segments::format::frame::{FRAME_HEADER_LEN, Frame};
 use annals_segments::format::manifest::{Manifest, SealedSegment};
 use annals_segments::format::segment_header::{FLAG_RECOVERED, SEGMENT_HEADER_LEN};
 use annals_segments::format::watermark::Watermark;
 use annals_segments::format::{align_up, quarantine_file_name};
 use annals_segments::{DiskLock, OpenMode, SegmentFile, last_written_byte};
 
+use crate::checkpoint::{self, Front};
 use crate::directory::{Directory, Listing, corrupt};
 use crate::error::Error;
-use crate::housekeeping::{self, Housekeeper, PreparedSegment, first_manifest};
+use crate::housekeeping::{self, Housekeeper, Job, PreparedSegment, first_manifest};
 use crate::log::{Inner, Opened};
 use crate::options::LogOptions;
 use crate::report::{RecoveryOutcome, RecoveryReport, TornTail};
@@ -49,8 +50,8 @@ use admission::{check_place, take_lock};
 pub(crate) use read_only::open_read_only;
 use rewrite::UnprovenFrame;
 use scanned::{
-    FrameAt, MISSING_SEGMENT, OUT_OF_ORDER, Scanned, bad_stop, first_readable_log_id, missing,
-    open_whole, read_owned, read_tracking, scan_segment,
+    FrameAt, Known, MISSING_SEGMENT, OUT_OF_ORDER, Scanned, bad_stop, check_header,
+    first_readable_log_id, missing, open_whole, read_owned, read_tracking, scan_segment,
 };
 
 /// Opens a log for writing.
@@ -161,7 +162,7 @@ impl Opening {
         }
         self.check_sealed()?;
         let mut tail = self.scan_tail()?;
-        let is_new = !self.has_manifest && tail.iter().all(|segment| segment.frames.is_empty());
+        let is_new = !self.has_manifest && tail.iter().all(Scanned::is_empty);
         self.check_order(&mut tail)?;
         let spare = self.take_spare(&mut tail)?;
 
@@ -185,13 +186,14 @@ impl Opening {
                 spare,
                 copies: Vec::new(),
             },
-            Some(segment) if self.is_closed(&segment) => {
-                let writer = Box::new(self.continue_in(&segment)?);
+            Some(mut segment) if self.is_closed(&segment) => {
+                let entry = segment.sealed_entry(self.next_position());
+                let writer = Box::new(self.continue_in(&mut segment)?);
                 if writer.can_close() {
                     Place::Continue { writer, spare }
                 } else {
                     // Full but for the room that sealing took: the next segment it is.
-                    self.seal(&segment)?;
+                    self.seal(entry, &segment)?;
                     Place::Fresh {
                         spare,
                         copies: Vec::new(),
@@ -254,7 +256,8 @@ impl Opening {
         let mut tail: Vec<Scanned> = Vec::new();
         for number in self.tail_numbers() {
             let path = self.directory.segment(number);
-            match self.scan(number)? {
+            let is_behind_close = tail.last().is_some_and(|before| self.is_closed(before));
+            match self.scan(number, is_behind_close)? {
                 Some(scanned) => {
                     if let Some(expected) = expected.filter(|expected| *expected != number) {
                         // A whole file is gone. What it held is not known; what follows is.
@@ -279,6 +282,7 @@ impl Opening {
         }
         for segment in &tail {
             self.durable = self.durable.max(segment.durable);
+            self.report.scanned_bytes += (segment.end - segment.start()) as u64;
             let times = segment.frames.iter().map(|frame| frame.time_us);
             self.last_time_us = times.fold(self.last_time_us, u64::max);
         }
@@ -286,10 +290,50 @@ impl Opening {
     }
 
     /// Reads one segment; `None` when it was never finished preparing.
-    fn scan(&self, number: u64) -> Result<Option<Scanned>, Error> {
+    fn scan(&self, number: u64, is_closed: bool) -> Result<Option<Scanned>, Error> {
         let path = self.directory.segment(number);
         let file = open_whole(&self.directory, number, OpenMode::ReadWrite)?;
-        scan_segment(self.log.id, &path, number, file.bytes())
+        let bytes = file.bytes();
+        let Some(header) = check_header(self.log.id, &path, number, bytes)? else {
+            return Ok(None);
+        };
+        let front = match self.listing.checkpoints.contains(&number) && self.is_newest(number)? {
+            true => Front::open(
+                &self.directory,
+                &self.log,
+                number,
+                header.salt,
+                bytes,
+                self.durable,
+            ),
+            false => None,
+        };
+        let ends_here = self
+            .watermark
+            .filter(|watermark| watermark.segment == number);
+        let known = Known {
+            front,
+            is_closed,
+            end: ends_here.map(|watermark| watermark.end),
+        };
+        Ok(Some(scan_segment(header, bytes, known)))
+    }
+
+    /// Whether no later segment has a frame. What was written anew there may make frames here void, which a
+    /// checkpoint knows nothing of.
+    fn is_newest(&self, number: u64) -> Result<bool, Error> {
+        let later = self
+            .tail_numbers()
+            .into_iter()
+            .filter(|later| *later > number);
+        for later in later {
+            let end = (SEGMENT_HEADER_LEN + FRAME_HEADER_LEN) as u64;
+            let bytes = read_owned(&self.directory, later, end)?;
+            if last_written_byte(&bytes, SEGMENT_HEADER_LEN.min(bytes.len())).is_some() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Checks that the tail's segments follow each other, and settles those that overlap.
@@ -346,9 +390,7 @@ impl Opening {
                     && later
                         .next_position()
                         .is_none_or(|later_end| later_end <= end)
-                    && tail[place + 2..]
-                        .iter()
-                        .all(|segment| segment.frames.is_empty());
+                    && tail[place + 2..].iter().all(Scanned::is_empty);
                 if is_redone {
                     // A recovery that was cut short: everything in it is still here.
                     let numbers: Vec<u64> = tail[place + 1..]
@@ -398,7 +440,7 @@ impl Opening {
     /// Takes the empty segment at the end off the tail, ready to be used, or removes it.
     fn take_spare(&mut self, tail: &mut Vec<Scanned>) -> Result<Option<PreparedSegment>, Error> {
         let mut spare = None;
-        while tail.last().is_some_and(|segment| segment.frames.is_empty()) {
+        while tail.last().is_some_and(Scanned::is_empty) {
             let segment = tail.pop().expect("there is a last one");
             let number = segment.header.number;
             let before = tail.last().map(|before| before.header.number);
@@ -407,7 +449,7 @@ impl Opening {
                 && segment.torn == 0
                 && segment.header.compatible & FLAG_RECOVERED == 0
                 && segment.file_len == self.options.segment_len
-                && tail.last().is_none_or(|before| !before.frames.is_empty());
+                && tail.last().is_none_or(|before| !before.is_empty());
             if is_usable {
                 let path = self.directory.segment(number);
                 // Written anew: when the sync of the process that prepared it failed, its header may be
@@ -460,10 +502,8 @@ impl Opening {
     }
 
     /// Notes the segment as sealed where its frames end.
-    fn seal(&mut self, segment: &Scanned) -> Result<(), Error> {
-        self.manifest
-            .segments
-            .push(segment.sealed_entry(self.next_position()));
+    fn seal(&mut self, entry: SealedSegment, segment: &Scanned) -> Result<(), Error> {
+        self.manifest.segments.push(entry);
         let file = open_whole(&self.directory, segment.header.number, OpenMode::Read)?;
         for frame in &segment.frames {
             let whole = Frame::parse(&file.bytes()[frame.offset..], segment.header.salt);
@@ -492,7 +532,7 @@ impl Opening {
         let first = proven.map_or(0, |last| last + 1);
         let base_position = segment.frames.get(first).map(|frame| frame.base_position);
         let topics = match segment.frames[first..].iter().any(FrameAt::is_batch) {
-            true => topics_of(file.bytes(), segment.header.salt),
+            true => topics_of(file.bytes(), segment.start(), segment.header.salt),
             false => Vec::new(),
         };
         let topics = Arc::new(topics);
@@ -527,7 +567,7 @@ impl Opening {
         }
         segment.cut_frames(first);
         drop(file);
-        if segment.frames.is_empty() {
+        if segment.is_empty() {
             // Nothing in it is proven: the copies are all there is, and they start where it started.
             let base_position = base_position.unwrap_or(self.next_position());
             self.manifest
@@ -535,7 +575,7 @@ impl Opening {
                 .push(segment.sealed_entry(base_position));
             self.read_tracking_of_sealed()?;
         } else {
-            self.seal(&segment)?;
+            self.seal(segment.sealed_entry(self.next_position()), &segment)?;
         }
         self.tracking.extend(repeated);
         tracing::warn!(
@@ -605,6 +645,12 @@ impl Opening {
         };
         writer.tracking.clone_from(&self.tracking);
         let head = writer.next_position - 1;
+        for number in &self.listing.checkpoints {
+            // What a crash has left beside an index.
+            if *number != writer.segment.number && self.listing.has_index(*number) {
+                checkpoint::remove(&self.directory, *number);
+            }
+        }
         let unindexed: Vec<u64> = self
             .manifest
             .segments
@@ -625,12 +671,16 @@ impl Opening {
             head,
             lock: Some(lock),
         }));
-        rebuild_indexes(&inner, &unindexed);
         if let Some(spare) = kept_spare {
             inner.housekeeper.keep_spare(spare);
         }
         if inner.options.background {
             Housekeeper::start(&inner);
+            for number in unindexed {
+                inner.housekeeper.request(Job::Index(number));
+            }
+        } else {
+            rebuild_indexes(&inner, &unindexed);
         }
         Ok(inner)
     }
@@ -699,9 +749,9 @@ enum Place {
 }
 
 /// The topics of a segment by number. They are dense up to the first that damage has taken.
-fn topics_of(bytes: &[u8], salt: u64) -> Vec<Box<str>> {
+fn topics_of(bytes: &[u8], start: usize, salt: u64) -> Vec<Box<str>> {
     let topics = Topics::default();
-    for_each_whole_frame(bytes, SEGMENT_HEADER_LEN, salt, |_, frame| {
+    for_each_whole_frame(bytes, start, salt, |_, frame| {
         define_topics(&topics, &frame)
     });
     (0..)
@@ -717,10 +767,7 @@ fn rebuild_indexes(inner: &Inner, numbers: &[u64]) {
         .iter()
         .filter(|segment| numbers.contains(&segment.number))
     {
-        let rebuilt = segment
-            .with_index(|_| ())
-            .and_then(|()| housekeeping::write_index(inner, segment));
-        if let Err(error) = rebuilt {
+        if let Err(error) = housekeeping::write_index(inner, segment) {
             tracing::warn!(path = %segment.path.display(), %error, "index not rebuilt");
         }
     }

@@ -14,6 +14,8 @@ pub struct RecoveryReport {
     pub rebuilt_indexes: Vec<u64>,
     /// Events that were whole but not provably on the disk, and have been written again.
     pub rewritten_events: u64,
+    /// Bytes of frames that were read to find the end of the log: those behind the last checkpoint.
+    pub scanned_bytes: u64,
     /// Damage to acknowledged data; empty unless the outcome is [`RecoveryOutcome::Damaged`].
     pub damages: Vec<Damage>,
 }

@@ -5,8 +5,12 @@
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use annals_index::{IdHash, IdTimes, Identity, KeyHash, KeyIndex, KeyKind, SealedIndex, TailIndex};
+use annals_index::{
+    FrontBytes, GrowingIndex, IdHash, IdTimes, Identity, KeyHash, KeyIndex, KeyKind, SealedBuilder,
+    SealedIndex, TailIndex,
+};
 use annals_segments::format::frame::{Frame, FrameHeader, FrameKind, PreambleEntry};
 use annals_segments::format::manifest::SealedSegment;
 use annals_segments::format::record::{IdKind, RECORD_HEADER_LEN, Record, peek_distance};
@@ -15,6 +19,7 @@ use annals_segments::format::{ALIGNMENT, FormatError};
 use annals_segments::{FrozenFile, OpenMode, SegmentFile, find_later_frame, scan_frames};
 use parking_lot::RwLock;
 
+use crate::checkpoint::Front;
 use crate::directory::{Directory, corrupt};
 use crate::error::Error;
 use crate::event::Event;
@@ -89,6 +94,8 @@ pub(crate) struct Segment {
     /// Topics of a segment opened lazily are gathered at first use.
     topics_gathered: OnceLock<()>,
     index: RwLock<Index>,
+    /// Offset of the newest dictionary that a checkpoint may end at; 0 when there is none.
+    checkpoint_end: AtomicUsize,
     /// Which ids a sealed segment may hold, once asked.
     id_times: OnceLock<IdTimes>,
     /// Positions of events that damage has taken from an index in memory: it holds no key of theirs.
@@ -143,6 +150,21 @@ impl Segment {
         segment
     }
 
+    /// Has the index go on behind the first events, before any is added.
+    pub(crate) fn start_behind(&self, front: SealedIndex<FrontBytes>) {
+        *self.index.write() = Index::Tail(TailIndex::behind(front));
+    }
+
+    /// Notes that a dictionary starts at `offset`, to which everything is published.
+    pub(crate) fn note_dictionary(&self, offset: usize) {
+        self.checkpoint_end.store(offset, Ordering::Release);
+    }
+
+    /// Where a checkpoint may end.
+    pub(crate) fn checkpoint_end(&self) -> Option<usize> {
+        Some(self.checkpoint_end.load(Ordering::Acquire)).filter(|end| *end > 0)
+    }
+
     /// A sealed segment; nothing is opened yet.
     pub(crate) fn sealed(directory: &Directory, log: &LogIdentity, entry: SealedSegment) -> Self {
         let segment = Self::new(
@@ -175,6 +197,7 @@ impl Segment {
             topics: Topics::default(),
             topics_gathered: OnceLock::new(),
             index: RwLock::new(Index::Unopened),
+            checkpoint_end: AtomicUsize::new(0),
             id_times: OnceLock::new(),
             lost: OnceLock::new(),
         }
@@ -299,17 +322,42 @@ impl Segment {
             .ok()
     }
 
-    /// The bytes of the index file, when it has to be derived from memory.
+    /// The bytes of the index file, when it has to be derived: from memory, or from the frames.
     pub(crate) fn encode_index(
         &self,
         mut previous: impl FnMut(KeyHash) -> Option<u64>,
-    ) -> Option<Vec<u8>> {
+    ) -> Result<Option<Vec<u8>>, Error> {
         match &*self.index.read() {
+            Index::Sealed(_) => return Ok(None),
             // An index without the keys of damaged events must not outlive this process.
-            Index::Tail(_) if self.lost.get().is_some() => None,
-            Index::Tail(tail) => Some(tail.encode(&mut previous)),
-            Index::Sealed(_) | Index::Unopened => None,
+            Index::Tail(_) if self.lost.get().is_some() => return Ok(None),
+            Index::Tail(tail) if !tail.has_front() => return Ok(Some(tail.encode(&mut previous))),
+            Index::Tail(_) | Index::Unopened => {}
         }
+        let entry = self.sealed.get().expect("only a sealed segment has a file");
+        let builder = self.build_index(entry.end as usize)?;
+        let whole = builder.filter(|builder| u64::from(builder.len()) == entry.event_count);
+        Ok(whole.map(|builder| builder.encode(previous)))
+    }
+
+    /// The index of the frames before offset `end`, without lookups; `None` when one of them is damaged.
+    pub(crate) fn build_index(&self, end: usize) -> Result<Option<SealedBuilder>, Error> {
+        let mut builder = SealedBuilder::new(self.first_identity());
+        let bytes = self.bytes()?;
+        let Some(bytes) = bytes.get(..end) else {
+            return Ok(None);
+        };
+        let mut lost = None;
+        let scan = scan_frames(
+            bytes,
+            SEGMENT_HEADER_LEN,
+            self.salt,
+            None,
+            |offset, frame| {
+                lost = lost.or(self.index_frame(&mut builder, offset, &frame, bytes.len()));
+            },
+        );
+        Ok((scan.end == end && lost.is_none()).then_some(builder))
     }
 
     /// Goes over from the index in memory to the mapped one.
@@ -320,12 +368,20 @@ impl Segment {
     fn identity(&self) -> Option<Identity> {
         let entry = self.sealed.get()?;
         Some(Identity {
+            event_count: u32::try_from(entry.event_count).ok()?,
+            ..self.first_identity()
+        })
+    }
+
+    /// The identity of an index without events yet.
+    fn first_identity(&self) -> Identity {
+        Identity {
             log_id: self.log.id,
             segment: self.number,
             salt: self.salt,
             base_position: self.base_position,
-            event_count: u32::try_from(entry.event_count).ok()?,
-        })
+            event_count: 0,
+        }
     }
 
     /// Derives the index of a sealed segment from its frames. A damaged event keeps its ordinal, so
@@ -335,15 +391,21 @@ impl Segment {
             .sealed
             .get()
             .expect("only a sealed segment has an index to derive");
-        let mut tail = TailIndex::new(Identity {
-            log_id: self.log.id,
-            segment: self.number,
-            salt: self.salt,
-            base_position: self.base_position,
-            event_count: 0,
-        });
         let bytes = self.bytes()?;
-        for_each_whole_frame(bytes, SEGMENT_HEADER_LEN, self.salt, |offset, frame| {
+        let last = entry.next_position().saturating_sub(1);
+        let front = Front::open(
+            &self.directory,
+            &self.log,
+            self.number,
+            self.salt,
+            bytes,
+            last,
+        );
+        let (mut tail, start) = match front {
+            Some(front) => (TailIndex::behind(front.index), front.end),
+            None => (TailIndex::new(self.first_identity()), SEGMENT_HEADER_LEN),
+        };
+        for_each_whole_frame(bytes, start, self.salt, |offset, frame| {
             self.note_lost(self.index_frame(&mut tail, offset, &frame, bytes.len()));
         });
         self.note_lost(self.pad_index(&mut tail, entry.event_count, bytes.len()));
@@ -356,7 +418,7 @@ impl Segment {
     /// is not behind those already there belongs elsewhere, and only its topics are taken.
     pub(crate) fn index_frame(
         &self,
-        tail: &mut TailIndex,
+        tail: &mut impl GrowingIndex,
         offset: usize,
         frame: &Frame<'_>,
         bytes_len: usize,
@@ -364,7 +426,7 @@ impl Segment {
         define_topics(&self.topics, frame);
         let before = frame.header.base_position.checked_sub(self.base_position)?;
         let lost = self.pad_index(tail, before, bytes_len);
-        if u64::from(tail.len()) != before {
+        if u64::from(tail.next_ordinal()) != before {
             return lost;
         }
         for (in_frame, record) in frame.records() {
@@ -386,11 +448,11 @@ impl Segment {
 
     /// Keeps the place of events that are lost, up to `len` events in all.
     /// Answers their positions, when there are any.
-    fn pad_index(&self, tail: &mut TailIndex, len: u64, bytes_len: usize) -> Option<Lost> {
+    fn pad_index(&self, tail: &mut impl GrowingIndex, len: u64, bytes_len: usize) -> Option<Lost> {
         // No more than there can be, whatever damaged bytes say.
         let len = len.min((bytes_len / RECORD_HEADER_LEN) as u64);
-        let before = u64::from(tail.len());
-        while u64::from(tail.len()) < len {
+        let before = u64::from(tail.next_ordinal());
+        while u64::from(tail.next_ordinal()) < len {
             tail.push(0, 0, [0; 16], IdHash::new(0, &[0; 16]), []);
         }
         (before < len).then(|| Lost {

@@ -21,6 +21,14 @@ pub(crate) struct SegmentSet {
 }
 
 impl SegmentSet {
+    /// The segment of this number.
+    pub(crate) fn segment(&self, number: u64) -> Option<&Arc<Segment>> {
+        let place = self
+            .segments
+            .binary_search_by_key(&number, |segment| segment.number);
+        place.ok().map(|place| &self.segments[place])
+    }
+
     /// First position of the first segment; 1 when there is none.
     pub(crate) fn first_position(&self) -> u64 {
         self.segments

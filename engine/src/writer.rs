@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 
-use annals_index::KeyHash;
+use annals_index::{GrowingIndex, KeyHash};
 use annals_segments::DiskFile;
 use annals_segments::format::ALIGNMENT;
 use annals_segments::format::frame::{
@@ -55,10 +55,14 @@ pub(crate) struct Writer {
     pub(crate) tracking: BTreeMap<Box<str>, u64>,
     /// Bytes written since the dictionary was last repeated.
     pub(crate) since_dictionary: usize,
+    /// Offset up to which a checkpoint of the segment was asked for.
+    pub(crate) checkpointed: usize,
     /// Bytes written since the last sync.
     pub(crate) unsynced: usize,
     /// Where the log was closed when it was opened.
     pub(crate) closed_end: Option<usize>,
+    /// Offset of the dictionary that was written to close the segment.
+    closing_dictionary: Option<usize>,
     /// Last versions of the aggregates written lately.
     versions: VersionCache,
     /// Room of the last group, for the next.
@@ -88,6 +92,8 @@ struct Group {
     /// Topics that the group defines.
     new_topics: Vec<(u32, Box<str>)>,
     tracking: Vec<(Box<str>, u64)>,
+    /// Offset in the segment of the dictionary that was repeated, if it was.
+    dictionary: Option<usize>,
     wants_sync: bool,
 }
 
@@ -164,8 +170,10 @@ impl Writer {
             topics_len: 0,
             tracking: BTreeMap::new(),
             since_dictionary: 0,
+            checkpointed: SEGMENT_HEADER_LEN,
             unsynced: 0,
             closed_end: None,
+            closing_dictionary: None,
             versions: VersionCache::default(),
             spare_buffer: Vec::new(),
             spare_asked: 0,
@@ -505,13 +513,18 @@ impl Writer {
     }
 
     fn is_dictionary_due(&self, group: &Group) -> bool {
-        self.since_dictionary + group.buffer.len() >= DICTIONARY_INTERVAL
+        let interval = DICTIONARY_INTERVAL.min(self.capacity() / DICTIONARIES_PER_SEGMENT);
+        self.since_dictionary + group.buffer.len() >= interval
     }
 
     fn repeat_dictionary_when_due(&mut self, inner: &Inner, group: &mut Group, time_us: u64) {
         if self.is_dictionary_due(group) {
+            let before = group.buffer.len();
             self.encode_closing(inner, &[FrameKind::Dictionary], time_us, &mut group.buffer);
             self.since_dictionary = 0;
+            if group.buffer.len() > before {
+                group.dictionary = Some(self.end + before);
+            }
         }
     }
 
@@ -561,6 +574,7 @@ impl Writer {
             outcomes,
             new_topics,
             tracking,
+            dictionary,
             wants_sync,
             has_more,
             ..
@@ -600,6 +614,9 @@ impl Writer {
         }
         if !placed.is_empty() {
             self.publish(inner, placed, new_topics, tracking);
+        }
+        if let Some(offset) = dictionary {
+            self.ask_for_checkpoint(inner, offset);
         }
         if self.unsynced == 0 {
             inner.set_durable(self.next_position - 1);
@@ -793,6 +810,8 @@ impl Writer {
             let mut closing = Vec::new();
             self.encode_closing(inner, kinds, self.last_time_us, &mut closing);
             if self.end + closing.len() <= self.capacity() {
+                let has_dictionary = kinds.len() > 1 && closing.len() > FRAME_HEADER_LEN;
+                self.closing_dictionary = has_dictionary.then_some(self.end);
                 return self.write(inner, &closing);
             }
         }
@@ -827,6 +846,8 @@ impl Writer {
         self.topics.clear();
         self.topics_len = 0;
         self.since_dictionary = 0;
+        self.checkpointed = SEGMENT_HEADER_LEN;
+        self.closing_dictionary = None;
         self.write_first_dictionary(inner)?;
         inner.update_set(|set| set.segments.push(self.segment.clone()));
         inner.housekeeper.request(Job::Sealed(sealed));
@@ -859,6 +880,25 @@ impl Writer {
         self.watermark.sync_data()
     }
 
+    /// Has a checkpoint written that ends at this dictionary, when enough lies behind the one before.
+    fn ask_for_checkpoint(&mut self, inner: &Inner, dictionary: usize) {
+        let interval = CHECKPOINT_INTERVAL.min(self.capacity() / CHECKPOINTS_PER_SEGMENT);
+        if dictionary - self.checkpointed >= interval {
+            self.checkpointed = dictionary;
+            self.segment.note_dictionary(dictionary);
+            inner
+                .housekeeper
+                .request(Job::Checkpoint(self.segment.number));
+        }
+    }
+
+    /// Where a checkpoint of what was closed may end, when it saves the next open a good part of its work.
+    pub(crate) fn closing_checkpoint(&self) -> Option<usize> {
+        let end = self.closing_dictionary?;
+        let saved = CLOSING_CHECKPOINT_MIN.min(self.capacity() / 64);
+        (end - self.checkpointed >= saved).then_some(end)
+    }
+
     /// Has the next segment prepared while there is half of this one left.
     fn ask_for_spare(&mut self, inner: &Inner) {
         let next = self.segment.number + 1;
@@ -889,8 +929,15 @@ const CLOSING_FRAMES_LEN: usize = 2 * FRAME_HEADER_LEN;
 const DICTIONARY_LEN_MAX: usize = 32 << 20;
 /// Header and number of an entry in a preamble, rounded up.
 pub(crate) const ENTRY_LEN_MAX: usize = 16;
-/// The dictionary is repeated after this many bytes of frames.
+/// The dictionary is repeated after this many bytes of frames, or so many times in a small segment.
 const DICTIONARY_INTERVAL: usize = 4 << 20;
+const DICTIONARIES_PER_SEGMENT: usize = 16;
+/// A checkpoint is written after this many bytes of frames, or so many times in a small segment. An open after
+/// a crash reads about half as much; each checkpoint costs a pass over the segment so far.
+const CHECKPOINT_INTERVAL: usize = 16 << 20;
+const CHECKPOINTS_PER_SEGMENT: usize = 4;
+/// Who closes a log writes a checkpoint when the next open would otherwise read this much.
+const CLOSING_CHECKPOINT_MIN: usize = 1 << 20;
 /// Buffered events are synced, behind the appends, after this many bytes.
 const BUFFERED_LEN_MAX: usize = 4 << 20;
 /// A device that does not keep up makes the appends wait at this many bytes.

@@ -40,6 +40,28 @@ pub trait KeyIndex {
     fn time_floor(&self, time_us: u64) -> u32;
 }
 
+/// What events are added to, in the order of their ordinals.
+pub trait GrowingIndex {
+    /// The ordinal of the next event.
+    fn next_ordinal(&self) -> u32;
+
+    /// Adds the next event.
+    ///
+    /// `offset`: byte offset of the record in its segment. `time_us`: microseconds since the epoch.
+    /// `keys` may repeat: an event counts once for each key.
+    ///
+    /// # Panics
+    /// At `u32::MAX` events, which no segment reaches whose offsets fit a `u32`.
+    fn push(
+        &mut self,
+        offset: u32,
+        time_us: u64,
+        event_id: [u8; 16],
+        id: IdHash,
+        keys: impl IntoIterator<Item = KeyHash>,
+    );
+}
+
 /// The newest segment before this one that holds a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Previous {

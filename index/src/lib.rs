@@ -16,7 +16,7 @@
 //! doubts one throws it away and builds it again from the log. The layouts stand in `FORMAT.md`.
 //!
 //! ```
-//! use annals_index::{IdHash, Identity, KeyHash, KeyIndex, KeyKind, Previous, SealedIndex, TailIndex};
+//! use annals_index::{GrowingIndex, IdHash, Identity, KeyHash, KeyIndex, KeyKind, Previous, SealedIndex, TailIndex};
 //!
 //! # fn main() -> Result<(), annals_index::Error> {
 //! let identity = Identity { log_id: [7; 16], segment: 1, salt: 42, base_position: 1, event_count: 0 };
@@ -63,7 +63,7 @@ pub use heads::{Head, Heads, fold_heads};
 pub use id_times::IdTimes;
 pub use identity::{HeadsIdentity, Identity};
 pub use key::{IdHash, KeyHash, KeyKind};
-pub use key_index::{KeyIndex, Previous};
+pub use key_index::{GrowingIndex, KeyIndex, Previous};
 pub use postings::{Postings, PostingsIter};
 pub use sealed::SealedIndex;
 pub use sealed_builder::SealedBuilder;

@@ -48,6 +48,21 @@ impl<B: AsRef<[u8]>> SealedIndex<B> {
         })
     }
 
+    /// As [`SealedIndex::open`], of the first events of a segment: how many, the index says itself.
+    ///
+    /// # Errors
+    /// As [`SealedIndex::open`].
+    pub fn open_front(bytes: B, expected: &Identity) -> Result<Self, Error> {
+        let event_count = SealedHeader::decode(bytes.as_ref())?.identity.event_count;
+        Self::open(
+            bytes,
+            &Identity {
+                event_count,
+                ..*expected
+            },
+        )
+    }
+
     /// Checks the checksum of the body and that its sections agree with each other.
     ///
     /// Reads every byte once; allocates less than the file is long.

@@ -7,7 +7,7 @@
 use crate::directory;
 use crate::format::SAMPLE_INTERVAL;
 use crate::sealed_form::{Parts, sealed_form};
-use crate::{IdHash, IdTimes, Identity, KeyHash, Postings, Previous};
+use crate::{GrowingIndex, IdHash, IdTimes, Identity, KeyHash, Postings, Previous};
 
 /// Events on their way into the bytes of a [`SealedIndex`](crate::SealedIndex).
 #[derive(Debug)]
@@ -33,34 +33,6 @@ impl SealedBuilder {
             id_times: IdTimes::default(),
             sample_times_us: Vec::new(),
             last_time_us: 0,
-        }
-    }
-
-    /// Adds the next event; see [`TailIndex::push`](crate::TailIndex::push).
-    ///
-    /// # Panics
-    /// At `u32::MAX` events.
-    pub fn push(
-        &mut self,
-        offset: u32,
-        time_us: u64,
-        event_id: [u8; 16],
-        id: IdHash,
-        keys: impl IntoIterator<Item = KeyHash>,
-    ) {
-        let ordinal = self.len();
-        assert!(
-            ordinal < u32::MAX,
-            "the segment is full at {ordinal} events"
-        );
-        self.pairs
-            .extend(keys.into_iter().map(|key| (key, ordinal)));
-        self.offsets.push(offset);
-        self.id_fingerprints.push(id.fingerprint());
-        self.id_times.add(&event_id);
-        self.last_time_us = self.last_time_us.max(time_us);
-        if ordinal.is_multiple_of(SAMPLE_INTERVAL) {
-            self.sample_times_us.push(self.last_time_us);
         }
     }
 
@@ -107,6 +79,36 @@ impl SealedBuilder {
             sample_times_us: &self.sample_times_us,
         };
         sealed_form(&parts, keys, |key| previous(key).into())
+    }
+}
+
+impl GrowingIndex for SealedBuilder {
+    fn next_ordinal(&self) -> u32 {
+        self.len()
+    }
+
+    fn push(
+        &mut self,
+        offset: u32,
+        time_us: u64,
+        event_id: [u8; 16],
+        id: IdHash,
+        keys: impl IntoIterator<Item = KeyHash>,
+    ) {
+        let ordinal = self.next_ordinal();
+        assert!(
+            ordinal < u32::MAX,
+            "the segment is full at {ordinal} events"
+        );
+        self.pairs
+            .extend(keys.into_iter().map(|key| (key, ordinal)));
+        self.offsets.push(offset);
+        self.id_fingerprints.push(id.fingerprint());
+        self.id_times.add(&event_id);
+        self.last_time_us = self.last_time_us.max(time_us);
+        if ordinal.is_multiple_of(SAMPLE_INTERVAL) {
+            self.sample_times_us.push(self.last_time_us);
+        }
     }
 }
 

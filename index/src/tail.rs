@@ -23,7 +23,8 @@ use crate::format::{BASE_POSITION_MAX, SAMPLE_INTERVAL, SEGMENT_NUMBER_MAX};
 use crate::key::BuildKeyHasher;
 use crate::sealed_form::{Parts, sealed_form};
 use crate::{
-    IdCandidates, IdHash, IdTimes, Identity, KeyHash, KeyIndex, Postings, Previous, SealedIndex,
+    GrowingIndex, IdCandidates, IdHash, IdTimes, Identity, KeyHash, KeyIndex, Postings, Previous,
+    SealedIndex,
 };
 use ids::IdTable;
 use lists::{List, PostingLists};
@@ -32,7 +33,7 @@ use lists::{List, PostingLists};
 pub struct TailIndex {
     identity: Identity,
     /// The first events of the segment.
-    front: Option<SealedIndex<FrontBytes>>,
+    front: Option<Box<SealedIndex<FrontBytes>>>,
     /// Count of those.
     first: u32,
     offsets: Vec<u32>,
@@ -113,48 +114,15 @@ impl TailIndex {
         .with_front(front)
     }
 
-    fn with_front(mut self, front: SealedIndex<FrontBytes>) -> Self {
-        self.front = Some(front);
-        self
+    /// Whether it goes on behind a sealed index.
+    #[must_use]
+    pub fn has_front(&self) -> bool {
+        self.front.is_some()
     }
 
-    /// Adds the next event; its ordinal is [`len()`](KeyIndex::len) before the call.
-    ///
-    /// `offset`: byte offset of the record in its segment. `time_us`: microseconds since the epoch.
-    /// `keys` may repeat: an event counts once for each key.
-    ///
-    /// # Panics
-    /// At `u32::MAX` events or 2^31 postings, which no segment reaches whose offsets fit a `u32`.
-    pub fn push(
-        &mut self,
-        offset: u32,
-        time_us: u64,
-        event_id: [u8; 16],
-        id: IdHash,
-        keys: impl IntoIterator<Item = KeyHash>,
-    ) {
-        let ordinal = self.len();
-        assert!(
-            ordinal < u32::MAX,
-            "the segment is full at {ordinal} events"
-        );
-        for key in keys {
-            match self.keys.entry(key) {
-                Entry::Occupied(mut list) => self.lists.append(list.get_mut(), ordinal),
-                Entry::Vacant(place) => {
-                    place.insert(List::one(ordinal));
-                }
-            }
-        }
-        self.offsets.push(offset);
-        self.ids.push(id);
-        self.id_times.add(&event_id);
-        // Times do not run backwards, but a rebuild takes them from a file. The greatest so far keeps the
-        // samples sorted whatever it says, and a scan start too early at worst.
-        self.last_time_us = self.last_time_us.max(time_us);
-        if ordinal.is_multiple_of(SAMPLE_INTERVAL) {
-            self.sample_times_us.push(self.last_time_us);
-        }
+    fn with_front(mut self, front: SealedIndex<FrontBytes>) -> Self {
+        self.front = Some(Box::new(front));
+        self
     }
 
     /// The segment, with the count of events so far: what the sealed form is opened with.
@@ -169,12 +137,12 @@ impl TailIndex {
     /// Count of keys; one of both parts counts twice.
     #[must_use]
     pub fn key_count(&self) -> u32 {
-        self.keys.len() as u32 + self.front.as_ref().map_or(0, SealedIndex::key_count)
+        self.keys.len() as u32 + self.front.as_ref().map_or(0, |front| front.key_count())
     }
 
     /// The keys, in no particular order; one of both parts comes twice.
     pub fn keys(&self) -> impl Iterator<Item = KeyHash> + '_ {
-        let front = self.front.iter().flat_map(SealedIndex::keys);
+        let front = self.front.iter().flat_map(|front| front.keys());
         front.chain(self.keys.keys().copied())
     }
 
@@ -219,6 +187,44 @@ impl TailIndex {
             .iter()
             .map(|(key, list)| (*key, Postings::words(self.lists.ordinals(list))));
         sealed_form(&parts, keys, |key| previous(key).into())
+    }
+}
+
+impl GrowingIndex for TailIndex {
+    fn next_ordinal(&self) -> u32 {
+        self.len()
+    }
+
+    fn push(
+        &mut self,
+        offset: u32,
+        time_us: u64,
+        event_id: [u8; 16],
+        id: IdHash,
+        keys: impl IntoIterator<Item = KeyHash>,
+    ) {
+        let ordinal = self.next_ordinal();
+        assert!(
+            ordinal < u32::MAX,
+            "the segment is full at {ordinal} events"
+        );
+        for key in keys {
+            match self.keys.entry(key) {
+                Entry::Occupied(mut list) => self.lists.append(list.get_mut(), ordinal),
+                Entry::Vacant(place) => {
+                    place.insert(List::one(ordinal));
+                }
+            }
+        }
+        self.offsets.push(offset);
+        self.ids.push(id);
+        self.id_times.add(&event_id);
+        // Times do not run backwards, but a rebuild takes them from a file. The greatest so far keeps the
+        // samples sorted whatever it says, and a scan start too early at worst.
+        self.last_time_us = self.last_time_us.max(time_us);
+        if ordinal.is_multiple_of(SAMPLE_INTERVAL) {
+            self.sample_times_us.push(self.last_time_us);
+        }
     }
 }
 

@@ -10,8 +10,8 @@ use proptest::prelude::*;
 
 use crate::format::{HEADS_HEADER_SIZE, SEALED_HEADER_SIZE, checksum, reseal_heads, reseal_sealed};
 use crate::{
-    Error, FrontBytes, Head, Heads, HeadsIdentity, IdHash, Identity, IdentityField, KeyHash,
-    KeyIndex, KeyKind, Previous, SAMPLE_INTERVAL, SealedBuilder, SealedIndex, TailIndex,
+    Error, FrontBytes, GrowingIndex, Head, Heads, HeadsIdentity, IdHash, Identity, IdentityField,
+    KeyHash, KeyIndex, KeyKind, Previous, SAMPLE_INTERVAL, SealedBuilder, SealedIndex, TailIndex,
     fold_heads,
 };
 
@@ -225,7 +225,7 @@ proptest! {
 
     #[test]
     fn built_in_bulk_the_bytes_are_those_of_a_tail(events in events(0..300)) {
-        let previous = |key: KeyHash| (key.to_bits() % 3 == 0).then_some(2);
+        let previous = |key: KeyHash| key.to_bits().is_multiple_of(3).then_some(2);
         let tail = tail_of(identity(3, 1_000), &events);
         let builder = built(identity(3, 1_000), &events);
         prop_assert_eq!(builder.identity(), tail.identity());

@@ -51,6 +51,8 @@ pub const WATERMARK_FILE: &str = "WATERMARK";
 pub const SEGMENT_SUFFIX: &str = ".seg";
 /// Suffix of the index of a sealed segment.
 pub const INDEX_SUFFIX: &str = ".idx";
+/// Suffix of the checkpoint of a segment being written.
+pub const CHECKPOINT_SUFFIX: &str = ".tail";
 /// Prefix of the heads table.
 pub const HEADS_PREFIX: &str = "heads-";
 /// Suffix of a derived file that is still being written; deleted at open.
@@ -71,6 +73,11 @@ pub fn index_file_name(number: u64) -> String {
     format!("{number:0NUMBER_DIGITS$}{INDEX_SUFFIX}")
 }
 
+/// `0000000001.tail`.
+pub fn checkpoint_file_name(number: u64) -> String {
+    format!("{number:0NUMBER_DIGITS$}{CHECKPOINT_SUFFIX}")
+}
+
 /// `heads-0000000001`, named by the last segment folded in.
 pub fn heads_file_name(covers: u64) -> String {
     format!("{HEADS_PREFIX}{covers:0NUMBER_DIGITS$}")
@@ -89,6 +96,11 @@ pub fn parse_segment_file_name(name: &str) -> Option<u64> {
 /// The segment number in `name`, when it is an index's name.
 pub fn parse_index_file_name(name: &str) -> Option<u64> {
     parse_number(name.strip_suffix(INDEX_SUFFIX)?)
+}
+
+/// The segment number in `name`, when it is a tail checkpoint's name.
+pub fn parse_checkpoint_file_name(name: &str) -> Option<u64> {
+    parse_number(name.strip_suffix(CHECKPOINT_SUFFIX)?)
 }
 
 /// The segment number in `name`, when it is a heads table's name.

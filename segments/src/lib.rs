@@ -14,6 +14,6 @@ mod segment_file;
 
 pub use clock::{Clock, Random, SystemClock, SystemRandom};
 pub use disk::{DirEntry, Disk, DiskFile, DiskLock, Mapping, MemoryDisk, OpenMode, RealDisk};
-pub use frozen_file::{FrozenFile, write_finished};
+pub use frozen_file::{FrozenFile, write_finished, write_unsynced};
 pub use scan::{LaterFrame, ScanEnd, ScanStop, find_later_frame, last_written_byte, scan_frames};
 pub use segment_file::SegmentFile;

@@ -6,6 +6,7 @@
 )]
 
 mod append;
+mod checkpoint;
 mod conditions;
 mod damage;
 mod fuzz_seeds;

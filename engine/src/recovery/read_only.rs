@@ -16,8 +16,8 @@ use annals_segments::format::{FormatError, SEGMENT_LEN_MAX};
 use annals_segments::{OpenMode, SegmentFile};
 
 use super::{
-    MISSING_SEGMENT, OUT_OF_ORDER, Opening, bad_stop, check_place, missing, read_owned,
-    read_tracking, scan_segment,
+    Known, MISSING_SEGMENT, OUT_OF_ORDER, Opening, bad_stop, check_header, check_place, missing,
+    read_owned, read_tracking, scan_segment,
 };
 use crate::directory::{Directory, corrupt};
 use crate::error::Error;
@@ -196,9 +196,10 @@ impl Readable {
     fn read_up_to(opening: &Opening, number: u64, end: u64) -> Result<Option<Self>, Error> {
         let path = opening.directory.segment(number);
         let bytes = read_owned(&opening.directory, number, end)?;
-        let Some(scanned) = scan_segment(opening.log.id, &path, number, &bytes)? else {
+        let Some(header) = check_header(opening.log.id, &path, number, &bytes)? else {
             return Ok(None);
         };
+        let scanned = scan_segment(header, &bytes, Known::default());
         let (mut base_position, mut next_position, mut is_closed) = (None, 0, false);
         for_each_whole_frame(
             &bytes,

@@ -34,7 +34,7 @@ impl UnprovenFrame {
 
 impl Opening {
     /// Goes on in a segment that was closed.
-    pub(super) fn continue_in(&mut self, scanned: &Scanned) -> Result<Writer, Error> {
+    pub(super) fn continue_in(&mut self, scanned: &mut Scanned) -> Result<Writer, Error> {
         let number = scanned.header.number;
         let path = self.directory.segment(number);
         let file = SegmentFile::open(
@@ -54,13 +54,19 @@ impl Opening {
             base_position,
             file,
         );
-        self.load(&segment)?;
         let next_position = scanned
             .next_position()
             .expect("a closed segment has a frame");
+        let first_time_us = scanned.sealed_entry(base_position).first_time_us;
+        let start = scanned.start();
+        if let Some(front) = scanned.front.take() {
+            segment.start_behind(front.index);
+        }
+        self.load(&segment, start)?;
         let mut writer = self.writer(segment, next_position)?;
-        writer.since_dictionary = scanned.end;
-        writer.first_time_us = scanned.sealed_entry(base_position).first_time_us;
+        writer.since_dictionary = scanned.end - start;
+        writer.checkpointed = start;
+        writer.first_time_us = first_time_us;
         writer.closed_end = Some(scanned.end);
         Ok(writer)
     }
@@ -132,7 +138,7 @@ impl Opening {
         write().map_err(Error::io(&segment.path, "write the recovered events"))?;
         let end = SEGMENT_HEADER_LEN + bytes.len();
         file.publish(end);
-        self.load(&segment)?;
+        self.load(&segment, SEGMENT_HEADER_LEN)?;
         self.last_time_us = self.last_time_us.max(state.time_us);
         let first_time_us = state.first_time_us;
         let mut writer = self.writer(segment, state.next_position)?;
@@ -155,11 +161,11 @@ impl Opening {
         PreparedSegment::len_for(&self.options, tracking).max(align_up(needed) as u64)
     }
 
-    /// Indexes what is published in the segment, whose frames have just been verified, and takes over its
+    /// Indexes what is published in the segment from offset `start` on, whose frames have just been verified, and takes over its
     /// tracking positions.
-    fn load(&mut self, segment: &Segment) -> Result<(), Error> {
+    fn load(&mut self, segment: &Segment, start: usize) -> Result<(), Error> {
         let bytes = segment.bytes()?;
-        let mut offset = SEGMENT_HEADER_LEN;
+        let mut offset = start;
         segment.with_tail(|tail| {
             while let Ok(frame) = Frame::parse(&bytes[offset..], segment.salt()) {
                 segment.index_frame(tail, offset, &frame, bytes.len());

@@ -13,12 +13,15 @@ use annals_segments::{
     OpenMode, ScanStop, SegmentFile, find_later_frame, last_written_byte, scan_frames,
 };
 
+use crate::checkpoint::Front;
 use crate::directory::{Directory, Listing, corrupt};
 use crate::error::Error;
 
 /// A segment of the tail, read whole.
 pub(super) struct Scanned {
     pub(super) header: SegmentHeader,
+    /// The first events, which a checkpoint vouches for; what follows says nothing of their frames.
+    pub(super) front: Option<Front>,
     pub(super) frames: Vec<FrameAt>,
     /// Offset behind the last whole frame.
     pub(super) end: usize,
@@ -55,14 +58,30 @@ impl FrameAt {
 }
 
 impl Scanned {
+    /// Whether there is no frame.
+    pub(super) fn is_empty(&self) -> bool {
+        self.front.is_none() && self.frames.is_empty()
+    }
+
+    /// Offset of the first frame that was read.
+    pub(super) fn start(&self) -> usize {
+        self.front
+            .as_ref()
+            .map_or(SEGMENT_HEADER_LEN, |front| front.end)
+    }
+
     /// Position of the first frame; `None` without frames.
     pub(super) fn base_position(&self) -> Option<u64> {
-        self.frames.first().map(|frame| frame.base_position)
+        match &self.front {
+            Some(front) => Some(front.index.identity().base_position),
+            None => self.frames.first().map(|frame| frame.base_position),
+        }
     }
 
     /// Position behind the last event.
     pub(super) fn next_position(&self) -> Option<u64> {
-        self.frames.last().map(FrameAt::next_position)
+        let last = self.frames.last().map(FrameAt::next_position);
+        last.or(self.front.as_ref().map(Front::next_position))
     }
 
     /// Forgets the frames from `first` on.
@@ -82,7 +101,10 @@ impl Scanned {
             .iter()
             .filter(|frame| frame.event_count > 0)
             .map(|frame| frame.time_us);
-        let first_time_us = times.next().unwrap_or(0);
+        let first_time_us = match &self.front {
+            Some(front) => front.first_time_us,
+            None => times.next().unwrap_or(0),
+        };
         SealedSegment {
             number: self.header.number,
             base_position,
@@ -127,13 +149,25 @@ pub(super) fn read_owned(directory: &Directory, number: u64, end: u64) -> Result
     read.map_err(Error::io(path, "read the segment"))
 }
 
-/// Scans a segment; `None` when it was never finished preparing: no header, and nothing behind it.
-pub(super) fn scan_segment(
+/// What is known of a segment before it is scanned.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    /// Its first events.
+    pub(super) front: Option<Front>,
+    /// Whether nothing can lie behind its frames, since the log was closed there or before it.
+    pub(super) is_closed: bool,
+    /// Where the watermark says that the log ends, when it does in this segment.
+    pub(super) end: Option<u64>,
+}
+
+/// Checks the header of a segment; `None` when it was never finished preparing: no header, and nothing behind
+/// it.
+pub(super) fn check_header(
     log_id: [u8; 16],
     path: &Path,
     number: u64,
     bytes: &[u8],
-) -> Result<Option<Scanned>, Error> {
+) -> Result<Option<SegmentHeader>, Error> {
     let header = match SegmentHeader::decode(bytes) {
         Ok(header) => header,
         Err(source) if source.is_unsupported() => {
@@ -174,11 +208,18 @@ pub(super) fn scan_segment(
         };
         return Err(corrupt(path, 0, 1, u64::MAX, source));
     }
-    let mut frames = Vec::new();
+    Ok(Some(header))
+}
+
+/// Scans the frames of a segment.
+pub(super) fn scan_segment(header: SegmentHeader, bytes: &[u8], known: Known) -> Scanned {
+    let file_len = bytes.len() as u64;
+    let mut frames: Vec<FrameAt> = Vec::new();
     let mut durable = 0;
+    let front = known.front;
     let scan = scan_frames(
         bytes,
-        SEGMENT_HEADER_LEN,
+        front.as_ref().map_or(SEGMENT_HEADER_LEN, |front| front.end),
         header.salt,
         None,
         |offset, frame| {
@@ -193,6 +234,15 @@ pub(super) fn scan_segment(
             });
         },
     );
+    // Nothing is ever written behind a proven close: a look at what lies next tells mixed up files.
+    let is_close = frames
+        .last()
+        .is_some_and(|frame| frame.kind == Some(FrameKind::Close));
+    let is_closed = known.is_closed || (is_close && known.end == Some(scan.end as u64));
+    let bytes = match is_closed {
+        true => &bytes[..bytes.len().min(scan.end + LOOKED_AT_BEHIND_CLOSE)],
+        false => bytes,
+    };
     let torn = last_written_byte(bytes, scan.end).map_or(0, |last| last + 1 - scan.end);
     let mut from = scan.end;
     // A header may end in zeros that are its own.
@@ -208,16 +258,17 @@ pub(super) fn scan_segment(
     {
         no_batch_until += header.length as usize;
     }
-    Ok(Some(Scanned {
+    Scanned {
         header,
+        front,
         frames,
         end: scan.end,
         no_batch_until,
         stop: scan.stop,
         torn,
         durable,
-        file_len: bytes.len() as u64,
-    }))
+        file_len,
+    }
 }
 
 /// The log id in the first segment whose header can be read.
@@ -284,6 +335,9 @@ pub(super) fn bad_stop(segment: &Scanned) -> FormatError {
         _ => FormatError::Unwritten,
     }
 }
+
+/// Bytes that are checked to be zero behind a close that is proven.
+const LOOKED_AT_BEHIND_CLOSE: usize = 1 << 20;
 
 pub(super) const MISSING_SEGMENT: FormatError = FormatError::TooShort {
     structure: "segment",

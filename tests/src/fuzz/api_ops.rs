@@ -8,7 +8,9 @@ use annals_engine::{
     AggregateId, Batch, Direction, Durability, Error, Expected, Limit, Log, Query, QueryItem,
     RecordedEvent, RecoveryOutcome, Version,
 };
-use annals_segments::format::{parse_heads_file_name, parse_index_file_name};
+use annals_segments::format::{
+    parse_checkpoint_file_name, parse_heads_file_name, parse_index_file_name,
+};
 use annals_segments::{Disk, MemoryDisk};
 use uuid::Uuid;
 
@@ -284,6 +286,7 @@ impl Run {
         let left = self.disk.fork();
         for entry in left.list(Path::new(DIR)).expect("the directory is there") {
             let is_derived = parse_index_file_name(&entry.name).is_some()
+                || parse_checkpoint_file_name(&entry.name).is_some()
                 || parse_heads_file_name(&entry.name).is_some();
             if is_derived && !input.rarely(2) {
                 left.remove(&Path::new(DIR).join(entry.name))

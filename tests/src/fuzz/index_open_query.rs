@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::hint::black_box;
 
 use annals_index::{
-    Error, Heads, HeadsIdentity, IdHash, Identity, IdentityField, KeyHash, KeyIndex, KeyKind,
-    Previous, SealedIndex, TailIndex, fold_heads,
+    Error, GrowingIndex, Heads, HeadsIdentity, IdHash, Identity, IdentityField, KeyHash, KeyIndex,
+    KeyKind, Previous, SealedIndex, TailIndex, fold_heads,
 };
 
 use super::input::Input;
