@@ -14,8 +14,8 @@ use std::thread::JoinHandle;
 use annals_index::{Heads, HeadsIdentity, SealedIndex, fold_heads};
 use annals_segments::format::manifest::Manifest;
 use annals_segments::format::segment_header::{Layout, SEGMENT_HEADER_LEN, SegmentHeader};
-use annals_segments::format::{self, align_up};
-use annals_segments::{FrozenFile, SegmentFile, write_finished};
+use annals_segments::format::{self, SEGMENT_LEN_MAX, align_up};
+use annals_segments::{FrozenFile, OpenMode, SegmentFile, last_written_byte, write_finished};
 use parking_lot::{Condvar, Mutex};
 
 use crate::checkpoint;
@@ -30,8 +30,8 @@ use crate::segment::{LogIdentity, Segment};
 pub(crate) enum Job {
     /// Segment of this number is sealed.
     Sealed(u64),
-    /// Sealed segment of this number has no index file.
-    Index(u64),
+    /// Make up for what a crash has kept from being done to the sealed segment of this number.
+    Finish(u64),
     /// Write a checkpoint of segment of this number.
     Checkpoint(u64),
     /// Have segment of this number ready.
@@ -112,7 +112,7 @@ impl Housekeeper {
             }
             for job in jobs {
                 // Preparing ahead and syncing later are only for a thread; both happen when needed.
-                if matches!(job, Job::Sealed(_) | Job::Checkpoint(_)) {
+                if matches!(job, Job::Sealed(_) | Job::Finish(_) | Job::Checkpoint(_)) {
                     do_job(inner, job);
                 }
                 self.requested.lock().remove(&job);
@@ -242,8 +242,11 @@ fn do_job(inner: &Inner, job: Job) {
             inner.housekeeper.prepare_spare(inner, number);
             Ok(())
         }
-        Job::Index(number) => inner.set().segment(number).map_or(Ok(()), |segment| {
-            write_index(inner, segment)?;
+        Job::Finish(number) => inner.set().segment(number).map_or(Ok(()), |segment| {
+            cut_zeros(inner, segment)?;
+            if segment.open_index().is_none() {
+                write_index(inner, segment)?;
+            }
             fold_when_due(inner)
         }),
         Job::Checkpoint(number) => write_checkpoint(inner, number),
@@ -278,6 +281,31 @@ pub(crate) fn finish_sealed(inner: &Inner, number: u64) -> Result<(), Error> {
         .map_err(Error::io(&segment.path, "cut the segment"))?;
     write_index(inner, segment)?;
     fold_when_due(inner)
+}
+
+/// Gives back the zeros behind a sealed segment. Whatever else lies there stays: a reader that opened the log
+/// before it was recovered may have it mapped.
+fn cut_zeros(inner: &Inner, segment: &Segment) -> Result<(), Error> {
+    let Some(entry) = segment.sealed_entry() else {
+        return Ok(());
+    };
+    let disk = &*inner.directory.disk;
+    let cut = || {
+        let file = disk.open(&segment.path, OpenMode::Read)?;
+        if file.len()? <= entry.end {
+            return Ok(());
+        }
+        let mut kept = entry.end;
+        if !file.is_zero_from(entry.end)? {
+            let rest = file.read_up_to(SEGMENT_LEN_MAX)?;
+            let last = last_written_byte(&rest, entry.end as usize);
+            let last = last.map_or(entry.end, |last| align_up(last + 1) as u64);
+            // The file may have been cut in the middle of its last bytes.
+            kept = last.min(rest.len() as u64);
+        }
+        SegmentFile::open(disk, &segment.path, OpenMode::ReadWrite, kept)?.cut()
+    };
+    cut().map_err(Error::io(&segment.path, "cut the segment"))
 }
 
 /// Derives and writes the index of a sealed segment and puts it to use.

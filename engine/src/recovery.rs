@@ -24,9 +24,9 @@ use std::sync::Arc;
 
 use annals_segments::format::frame::{FRAME_HEADER_LEN, Frame};
 use annals_segments::format::manifest::{Manifest, SealedSegment};
+use annals_segments::format::quarantine_file_name;
 use annals_segments::format::segment_header::{FLAG_RECOVERED, SEGMENT_HEADER_LEN};
 use annals_segments::format::watermark::Watermark;
-use annals_segments::format::{align_up, quarantine_file_name};
 use annals_segments::{DiskLock, OpenMode, SegmentFile, last_written_byte};
 
 use crate::checkpoint::{self, Front};
@@ -316,7 +316,12 @@ impl Opening {
             is_closed,
             end: ends_here.map(|watermark| watermark.end),
         };
-        Ok(Some(scan_segment(header, bytes, known)))
+        let is_zero_from = |offset| {
+            let file = self.directory.disk.open(&path, OpenMode::Read);
+            let is_zero = file.and_then(|file| file.is_zero_from(offset as u64));
+            is_zero.unwrap_or(false)
+        };
+        Ok(Some(scan_segment(header, bytes, known, is_zero_from)))
     }
 
     /// Whether no later segment has a frame. What was written anew there may make frames here void, which a
@@ -651,14 +656,19 @@ impl Opening {
                 checkpoint::remove(&self.directory, *number);
             }
         }
-        let unindexed: Vec<u64> = self
-            .manifest
-            .segments
-            .iter()
-            .map(|entry| entry.number)
-            .filter(|number| !self.listing.has_index(*number))
-            .collect();
-        self.report.rebuilt_indexes.clone_from(&unindexed);
+        let lens: BTreeMap<u64, u64> = self.listing.segments.iter().copied().collect();
+        let has_zeros = |entry: &SealedSegment| lens.get(&entry.number) > Some(&entry.end);
+        let (mut unindexed, mut unfinished) = (Vec::new(), Vec::new());
+        for entry in &self.manifest.segments {
+            let has_index = self.listing.has_index(entry.number);
+            if !has_index {
+                unindexed.push(entry.number);
+            }
+            if !has_index || has_zeros(entry) {
+                unfinished.push(entry.number);
+            }
+        }
+        self.report.rebuilt_indexes = unindexed;
         let inner = Arc::new(Inner::new(Opened {
             directory: self.directory,
             log: self.log,
@@ -676,12 +686,11 @@ impl Opening {
         }
         if inner.options.background {
             Housekeeper::start(&inner);
-            for number in unindexed {
-                inner.housekeeper.request(Job::Index(number));
-            }
-        } else {
-            rebuild_indexes(&inner, &unindexed);
         }
+        for number in unfinished {
+            inner.housekeeper.request(Job::Finish(number));
+        }
+        inner.housekeeper.run_inline(&inner);
         Ok(inner)
     }
 
@@ -698,37 +707,6 @@ impl Opening {
             self.manifest.durable_position = writer.next_position - 1;
             let written = self.directory.write_manifest(&self.manifest);
             written.map_err(Error::io(&self.directory.path, "write the manifest"))?;
-        }
-        self.cut_zeros()
-    }
-
-    /// Gives back the zeros behind sealed segments. Whatever else lies there stays: a reader that opened
-    /// the log before this recovery may have it mapped.
-    fn cut_zeros(&self) -> Result<(), Error> {
-        for entry in &self.manifest.segments {
-            let Ok(place) = self
-                .listing
-                .segments
-                .binary_search_by_key(&entry.number, |(number, _)| *number)
-            else {
-                continue;
-            };
-            if self.listing.segments[place].1 <= entry.end {
-                continue;
-            }
-            let path = self.directory.segment(entry.number);
-            let cut = || {
-                let whole = open_whole(&self.directory, entry.number, OpenMode::Read)?;
-                let kept = last_written_byte(whole.bytes(), entry.end as usize);
-                let kept = kept.map_or(entry.end, |last| align_up(last + 1) as u64);
-                // The file may have been cut in the middle of its last bytes.
-                let kept = kept.min(whole.bytes().len() as u64);
-                drop(whole);
-                SegmentFile::open(&*self.directory.disk, &path, OpenMode::ReadWrite, kept)
-                    .and_then(|file| file.cut())
-                    .map_err(Error::io(&path, "cut the segment"))
-            };
-            cut()?;
         }
         Ok(())
     }
@@ -757,21 +735,4 @@ fn topics_of(bytes: &[u8], start: usize, salt: u64) -> Vec<Box<str>> {
     (0..)
         .map_while(|number| topics.name(number).map(Into::into))
         .collect()
-}
-
-/// Derives the indexes that are missing. A failure is left to the reads that need them.
-fn rebuild_indexes(inner: &Inner, numbers: &[u64]) {
-    let set = inner.set();
-    for segment in set
-        .segments
-        .iter()
-        .filter(|segment| numbers.contains(&segment.number))
-    {
-        if let Err(error) = housekeeping::write_index(inner, segment) {
-            tracing::warn!(path = %segment.path.display(), %error, "index not rebuilt");
-        }
-    }
-    if let Err(error) = housekeeping::fold_when_due(inner) {
-        tracing::warn!(%error, "heads not folded");
-    }
 }

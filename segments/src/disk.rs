@@ -178,6 +178,21 @@ pub trait DiskFile: Debug + Send + Sync {
         self.read_exact_at(&mut bytes, 0)?;
         Ok(bytes)
     }
+
+    /// Whether every byte from `offset` on is zero. Prepared zeros are megabytes: read through a small buffer
+    /// they take a fifth of the time that faulting in a map of them does.
+    fn is_zero_from(&self, mut offset: u64) -> io::Result<bool> {
+        let mut buffer = vec![0; 256 << 10];
+        loop {
+            match self.read_at(&mut buffer, offset) {
+                Ok(0) => return Ok(true),
+                Ok(read) if crate::scan::is_zero(&buffer[..read]) => offset += read as u64,
+                Ok(_) => return Ok(false),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
 }
 
 /// A read-only view of the first bytes of a file.

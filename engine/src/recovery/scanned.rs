@@ -154,7 +154,7 @@ pub(super) fn read_owned(directory: &Directory, number: u64, end: u64) -> Result
 pub(super) struct Known {
     /// Its first events.
     pub(super) front: Option<Front>,
-    /// Whether nothing can lie behind its frames, since the log was closed there or before it.
+    /// Whether nothing can lie behind its frames, since the log was closed before it.
     pub(super) is_closed: bool,
     /// Where the watermark says that the log ends, when it does in this segment.
     pub(super) end: Option<u64>,
@@ -211,8 +211,14 @@ pub(super) fn check_header(
     Ok(Some(header))
 }
 
-/// Scans the frames of a segment.
-pub(super) fn scan_segment(header: SegmentHeader, bytes: &[u8], known: Known) -> Scanned {
+/// Scans the frames of a segment. `is_zero_from`: whether there are only zeros from an offset on, if that can
+/// be told faster than by looking at them here.
+pub(super) fn scan_segment(
+    header: SegmentHeader,
+    bytes: &[u8],
+    known: Known,
+    is_zero_from: impl FnOnce(usize) -> bool,
+) -> Scanned {
     let file_len = bytes.len() as u64;
     let mut frames: Vec<FrameAt> = Vec::new();
     let mut durable = 0;
@@ -239,11 +245,12 @@ pub(super) fn scan_segment(header: SegmentHeader, bytes: &[u8], known: Known) ->
         .last()
         .is_some_and(|frame| frame.kind == Some(FrameKind::Close));
     let is_closed = known.is_closed || (is_close && known.end == Some(scan.end as u64));
-    let bytes = match is_closed {
+    let written = match is_closed {
         true => &bytes[..bytes.len().min(scan.end + LOOKED_AT_BEHIND_CLOSE)],
+        false if is_zero_from(scan.end) => &bytes[..scan.end],
         false => bytes,
     };
-    let torn = last_written_byte(bytes, scan.end).map_or(0, |last| last + 1 - scan.end);
+    let torn = last_written_byte(written, scan.end).map_or(0, |last| last + 1 - scan.end);
     let mut from = scan.end;
     // A header may end in zeros that are its own.
     let search_end = (scan.end + torn + FRAME_HEADER_LEN).min(bytes.len());
