@@ -1,8 +1,9 @@
 //! Work that no append waits for: preparing the next segment, and after a segment is sealed its
 //! manifest entry, its cut, its index, and now and then the heads.
 //!
-//! It runs on one thread that the log owns and [`Log::close`](crate::Log::close) joins, or, when asked
-//! for, in the appending thread at fixed places. A failure here is never a failure of an append: it is
+//! It runs on two threads that the log owns and [`Log::close`](crate::Log::close) joins, one for syncs alone,
+//! so that buffered events never wait for an index to be written; or, when asked for, in the appending thread at
+//! fixed places. A failure here is never a failure of an append: it is
 //! logged, and made up for at the next open, because everything it writes can be derived again.
 
 use std::collections::HashSet;
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 
-use annals_index::{Heads, HeadsIdentity, SealedIndex, fold_heads};
+use annals_index::{HeadsIdentity, SealedIndex, fold_heads};
 use annals_segments::format::manifest::Manifest;
 use annals_segments::format::segment_header::{Layout, SEGMENT_HEADER_LEN, SegmentHeader};
 use annals_segments::format::{self, SEGMENT_LEN_MAX, align_up};
@@ -21,6 +22,7 @@ use parking_lot::{Condvar, Mutex};
 use crate::checkpoint;
 use crate::directory::Directory;
 use crate::error::Error;
+use crate::heads_file::HeadsFile;
 use crate::log::Inner;
 use crate::options::LogOptions;
 use crate::segment::{LogIdentity, Segment};
@@ -44,10 +46,50 @@ pub(crate) enum Job {
     Stop,
 }
 
-/// The thread and what it has ready.
+impl Job {
+    fn is_sync(self) -> bool {
+        matches!(self, Self::SyncSoon | Self::SyncNow)
+    }
+}
+
+/// A thread, and where it is told what to do.
+#[derive(Debug)]
+struct Worker {
+    jobs: Sender<Job>,
+    thread: JoinHandle<()>,
+}
+
+impl Worker {
+    fn start(inner: &Arc<Inner>, name: &str) -> Option<Self> {
+        let (jobs, receiver) = channel();
+        let worker = inner.clone();
+        let thread = std::thread::Builder::new()
+            .name(name.into())
+            .spawn(move || run(&worker, &receiver));
+        match thread {
+            Ok(thread) => Some(Self { jobs, thread }),
+            // Without the thread the appending threads do the work.
+            Err(error) => {
+                tracing::warn!(%error, name, "no thread for housekeeping");
+                None
+            }
+        }
+    }
+
+    fn stop(self) {
+        let _ = self.jobs.send(Job::Stop);
+        if self.thread.join().is_err() {
+            tracing::error!("a housekeeping thread panicked");
+        }
+    }
+}
+
+/// The threads and what they have ready.
 #[derive(Debug, Default)]
 pub(crate) struct Housekeeper {
-    thread: Mutex<Option<(Sender<Job>, JoinHandle<()>)>>,
+    worker: Mutex<Option<Worker>>,
+    /// For syncs.
+    syncer: Mutex<Option<Worker>>,
     /// Jobs asked for and not finished; each is queued once.
     requested: Mutex<HashSet<Job>>,
     spare: Mutex<Spare>,
@@ -75,18 +117,10 @@ enum Spare {
 }
 
 impl Housekeeper {
-    /// Starts the thread.
+    /// Starts the threads.
     pub(crate) fn start(inner: &Arc<Inner>) {
-        let (sender, receiver) = channel();
-        let worker = inner.clone();
-        let thread = std::thread::Builder::new()
-            .name("annals".into())
-            .spawn(move || run(&worker, &receiver));
-        match thread {
-            Ok(thread) => *inner.housekeeper.thread.lock() = Some((sender, thread)),
-            // Without the thread the appending threads do the work.
-            Err(error) => tracing::warn!(%error, "no thread for housekeeping"),
-        }
+        *inner.housekeeper.worker.lock() = Worker::start(inner, "annals");
+        *inner.housekeeper.syncer.lock() = Worker::start(inner, "annals-sync");
     }
 
     /// Asks for a job, once.
@@ -94,10 +128,14 @@ impl Housekeeper {
         if !self.requested.lock().insert(job) {
             return;
         }
-        match &*self.thread.lock() {
-            Some((sender, _)) => {
+        let worker = match job.is_sync() {
+            true => &self.syncer,
+            false => &self.worker,
+        };
+        match &*worker.lock() {
+            Some(worker) => {
                 // The receiver lives until the thread is joined.
-                let _ = sender.send(job);
+                let _ = worker.jobs.send(job);
             }
             None => self.inline.lock().push(job),
         }
@@ -125,15 +163,10 @@ impl Housekeeper {
         *self.working.lock() = Working::Over;
     }
 
-    /// Ends the thread and waits for it.
+    /// Ends the threads and waits for them.
     pub(crate) fn stop(&self) {
-        let thread = self.thread.lock().take();
-        if let Some((sender, thread)) = thread {
-            let _ = sender.send(Job::Stop);
-            if thread.join().is_err() {
-                tracing::error!("the housekeeping thread panicked");
-            }
-        }
+        let workers = [self.worker.lock().take(), self.syncer.lock().take()];
+        workers.into_iter().flatten().for_each(Worker::stop);
     }
 
     /// The next segment, of at least `len` bytes, prepared now when it is not ready.
@@ -232,8 +265,12 @@ fn run(inner: &Inner, jobs: &Receiver<Job>) {
 }
 
 fn do_job(inner: &Inner, job: Job) {
-    let working = inner.housekeeper.working.lock();
-    if *working == Working::Over {
+    // A sync waits for no other job. It is over with the writer, which closing takes.
+    let working = (!job.is_sync()).then(|| inner.housekeeper.working.lock());
+    if working
+        .as_ref()
+        .is_some_and(|working| **working == Working::Over)
+    {
         return;
     }
     let done = match job {
@@ -359,7 +396,7 @@ fn write_checkpoint(inner: &Inner, number: u64) -> Result<(), Error> {
 /// Folds sealed segments into the heads, several at a time.
 pub(crate) fn fold_when_due(inner: &Inner) -> Result<(), Error> {
     let set = inner.set();
-    let covers = set.heads.as_ref().map_or(0, |heads| heads.covers());
+    let covers = set.heads().map_or(0, |heads| heads.covers());
     let due: Vec<&Arc<Segment>> = set
         .segments
         .iter()
@@ -387,18 +424,13 @@ pub(crate) fn fold_when_due(inner: &Inner) -> Result<(), Error> {
         .iter()
         .map(|(number, base, index)| (*number, *base, index))
         .collect();
-    let bytes = fold_heads(
-        identity,
-        set.heads.as_deref(),
-        &sealed,
-        |number, ordinal| {
-            let place = set
-                .segments
-                .binary_search_by_key(&number, |segment| segment.number);
-            let segment = &set.segments[place.expect("the segments folded are in the set")];
-            Ok::<u64, FoldError>(segment.event(ordinal)?.version().unwrap_or(0))
-        },
-    );
+    let bytes = fold_heads(identity, set.heads(), &sealed, |number, ordinal| {
+        let place = set
+            .segments
+            .binary_search_by_key(&number, |segment| segment.number);
+        let segment = &set.segments[place.expect("the segments folded are in the set")];
+        Ok::<u64, FoldError>(segment.event(ordinal)?.version().unwrap_or(0))
+    });
     let bytes = match bytes {
         Ok(bytes) => bytes,
         Err(FoldError::Log(error)) => return Err(error),
@@ -416,7 +448,7 @@ pub(crate) fn fold_when_due(inner: &Inner) -> Result<(), Error> {
         &bytes,
     )
     .map_err(Error::io(&path, "write the heads"))?;
-    let Some(heads) = open_heads(directory, &inner.log, identity.covers) else {
+    let Some(heads) = HeadsFile::open(directory, &inner.log, identity.covers) else {
         return Ok(());
     };
     inner.write_manifest(|manifest| manifest.heads = identity.covers)?;
@@ -426,27 +458,6 @@ pub(crate) fn fold_when_due(inner: &Inner) -> Result<(), Error> {
         let _ = directory.disk.remove(&directory.heads(covers));
     }
     Ok(())
-}
-
-/// The heads table that covers segments up to `covers`, when it is there and sound.
-pub(crate) fn open_heads(
-    directory: &Directory,
-    log: &LogIdentity,
-    covers: u64,
-) -> Option<Heads<FrozenFile>> {
-    let path = directory.heads(covers);
-    let file = FrozenFile::open(&*directory.disk, &path).ok()?;
-    let opened = Heads::open(
-        file,
-        &HeadsIdentity {
-            log_id: log.id,
-            covers,
-        },
-    );
-    let verified = opened.and_then(|heads| heads.verify().map(|()| heads));
-    verified
-        .inspect_err(|error| tracing::warn!(path = %path.display(), %error, "heads not usable"))
-        .ok()
 }
 
 /// What may stop a fold.
@@ -488,7 +499,7 @@ impl PreparedSegment {
     }
 
     /// Makes the name of a prepared segment that does not fit free.
-    fn replace(directory: &Directory, unfit: Option<u64>) -> Result<(), Error> {
+    pub(crate) fn replace(directory: &Directory, unfit: Option<u64>) -> Result<(), Error> {
         let Some(number) = unfit else { return Ok(()) };
         let path = directory.segment(number);
         directory

@@ -33,6 +33,7 @@ mod condition;
 mod directory;
 mod error;
 mod event;
+mod heads_file;
 mod housekeeping;
 mod log;
 mod options;

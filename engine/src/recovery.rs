@@ -19,20 +19,21 @@
 //! ambiguity; Rebello et al., ATC 2020, for why the tail is written anew.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use annals_segments::format::frame::{FRAME_HEADER_LEN, Frame};
 use annals_segments::format::manifest::{Manifest, SealedSegment};
 use annals_segments::format::quarantine_file_name;
-use annals_segments::format::segment_header::{FLAG_RECOVERED, SEGMENT_HEADER_LEN};
+use annals_segments::format::segment_header::{FLAG_RECOVERED, SEGMENT_HEADER_LEN, SegmentHeader};
 use annals_segments::format::watermark::Watermark;
 use annals_segments::{DiskLock, OpenMode, SegmentFile, last_written_byte};
 
 use crate::checkpoint::{self, Front};
 use crate::directory::{Directory, Listing, corrupt};
 use crate::error::Error;
-use crate::housekeeping::{self, Housekeeper, Job, PreparedSegment, first_manifest};
+use crate::heads_file::HeadsFile;
+use crate::housekeeping::{Housekeeper, Job, PreparedSegment, first_manifest};
 use crate::log::{Inner, Opened};
 use crate::options::LogOptions;
 use crate::report::{RecoveryOutcome, RecoveryReport, TornTail};
@@ -201,17 +202,7 @@ impl Opening {
                 }
             }
             Some(segment) => {
-                let number = segment.header.number;
                 let copies = self.leave_unclean(segment)?;
-                // The spare has the header of an ordinary segment, so it makes room for a new one.
-                let spare = match spare {
-                    Some(spare) if !copies.is_empty() => {
-                        drop(spare);
-                        self.remove_segment(number + 1)?;
-                        None
-                    }
-                    spare => spare,
-                };
                 Place::Fresh { spare, copies }
             }
         };
@@ -443,7 +434,7 @@ impl Opening {
     }
 
     /// Takes the empty segment at the end off the tail, ready to be used, or removes it.
-    fn take_spare(&mut self, tail: &mut Vec<Scanned>) -> Result<Option<PreparedSegment>, Error> {
+    fn take_spare(&mut self, tail: &mut Vec<Scanned>) -> Result<Option<Spare>, Error> {
         let mut spare = None;
         while tail.last().is_some_and(Scanned::is_empty) {
             let segment = tail.pop().expect("there is a last one");
@@ -456,27 +447,34 @@ impl Opening {
                 && segment.file_len == self.options.segment_len
                 && tail.last().is_none_or(|before| !before.is_empty());
             if is_usable {
-                let path = self.directory.segment(number);
-                // Written anew: when the sync of the process that prepared it failed, its header may be
-                // in the page cache only.
-                let prove = || {
-                    let disk = &*self.directory.disk;
-                    let file = SegmentFile::open(disk, &path, OpenMode::ReadWrite, 0)?;
-                    file.write(&segment.header.encode(), 0)?;
-                    file.sync()?;
-                    file.publish(SEGMENT_HEADER_LEN);
-                    Ok(file)
-                };
-                let file = prove().map_err(Error::io(&path, "prove the prepared segment"))?;
-                spare = Some(PreparedSegment {
+                spare = Some(Spare {
+                    path: self.directory.segment(number),
                     header: segment.header,
-                    file,
                 });
             } else {
                 self.remove_segment(number)?;
             }
         }
         Ok(spare)
+    }
+
+    /// Writes the header of a spare anew, with these flags: when the sync of the process that prepared it failed,
+    /// it may be in the page cache only.
+    fn prove(&self, spare: Spare, compatible: u32) -> Result<PreparedSegment, Error> {
+        let header = SegmentHeader {
+            compatible,
+            ..spare.header
+        };
+        let prove = || {
+            let disk = &*self.directory.disk;
+            let file = SegmentFile::open(disk, &spare.path, OpenMode::ReadWrite, 0)?;
+            file.write(&header.encode(), 0)?;
+            file.sync()?;
+            file.publish(SEGMENT_HEADER_LEN);
+            Ok(file)
+        };
+        let file = prove().map_err(Error::io(&spare.path, "prove the prepared segment"))?;
+        Ok(PreparedSegment { header, file })
     }
 
     fn remove_segment(&self, number: u64) -> Result<(), Error> {
@@ -614,7 +612,10 @@ impl Opening {
         is_new: bool,
     ) -> Result<Arc<Inner>, Error> {
         let (mut writer, kept_spare) = match place {
-            Place::Continue { writer, spare } => (*writer, spare),
+            Place::Continue { writer, spare } => {
+                let kept = spare.map(|spare| self.prove(spare, 0)).transpose()?;
+                (*writer, kept)
+            }
             Place::Fresh { spare, copies } => (self.start_fresh(spare, &copies)?, None),
         };
         // Names found here may never have been made durable by the process that made them.
@@ -646,7 +647,7 @@ impl Opening {
         set.segments.push(writer.segment.clone());
         set.heads = match self.manifest.heads {
             0 => None,
-            covers => housekeeping::open_heads(&self.directory, &self.log, covers).map(Arc::new),
+            covers => HeadsFile::open(&self.directory, &self.log, covers).map(Arc::new),
         };
         writer.tracking.clone_from(&self.tracking);
         let head = writer.next_position - 1;
@@ -712,16 +713,22 @@ impl Opening {
     }
 }
 
+/// An empty segment behind the others, found ready to be used.
+struct Spare {
+    path: PathBuf,
+    header: SegmentHeader,
+}
+
 /// Where the writer goes on.
 enum Place {
     /// In a segment that was closed.
     Continue {
         writer: Box<Writer>,
-        spare: Option<PreparedSegment>,
+        spare: Option<Spare>,
     },
     /// In the next one, starting with copies of unproven frames.
     Fresh {
-        spare: Option<PreparedSegment>,
+        spare: Option<Spare>,
         copies: Vec<UnprovenFrame>,
     },
 }

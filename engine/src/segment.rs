@@ -316,7 +316,7 @@ impl Segment {
         let path = self.directory.index(self.number);
         let file = FrozenFile::open(&*self.directory.disk, &path).ok()?;
         let opened = SealedIndex::open(file, &self.identity()?);
-        let verified = opened.and_then(|index| index.verify().map(|()| index));
+        let verified = opened.and_then(|index| index.verify_checksum().map(|()| index));
         verified
             .inspect_err(|error| tracing::warn!(path = %path.display(), %error, "index not usable"))
             .ok()

@@ -11,16 +11,22 @@ use annals_segments::FrozenFile;
 
 use crate::aggregate_id::AggregateId;
 use crate::error::Error;
+use crate::heads_file::HeadsFile;
 use crate::segment::{LogIdentity, Segment};
 
 /// Segments ascending by number; the last one is being written, unless the log is read-only.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SegmentSet {
     pub(crate) segments: Vec<Arc<Segment>>,
-    pub(crate) heads: Option<Arc<Heads<FrozenFile>>>,
+    pub(crate) heads: Option<Arc<HeadsFile>>,
 }
 
 impl SegmentSet {
+    /// The heads, when they are sound.
+    pub(crate) fn heads(&self) -> Option<&Heads<FrozenFile>> {
+        self.heads.as_ref()?.sound()
+    }
+
     /// The segment of this number.
     pub(crate) fn segment(&self, number: u64) -> Option<&Arc<Segment>> {
         let place = self
@@ -56,8 +62,7 @@ impl SegmentSet {
         for place in (0..before).rev() {
             let segment = &self.segments[place];
             if let Some(heads) = self
-                .heads
-                .as_ref()
+                .heads()
                 .filter(|heads| segment.number <= heads.covers())
             {
                 match heads.lookup(key) {
@@ -107,11 +112,7 @@ impl SegmentSet {
             before: self.segments.len(),
             said: Previous::Unknown,
         };
-        if self
-            .heads
-            .as_ref()
-            .is_none_or(|heads| heads.covers() < number)
-        {
+        if self.heads().is_none_or(|heads| heads.covers() < number) {
             holding.before = before;
         }
         for place in holding {

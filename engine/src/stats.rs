@@ -15,8 +15,8 @@ pub(crate) fn stats(inner: &Inner) -> Result<Stats, Error> {
     let mut aggregates: HashSet<KeyHash> = HashSet::new();
     let is_aggregate =
         |key: &KeyHash| matches!(key.kind(), KeyKind::AggregateUuid | KeyKind::AggregateText);
-    let covers = view.set.heads.as_ref().map_or(0, |heads| heads.covers());
-    if let Some(heads) = &view.set.heads {
+    let covers = view.set.heads().map_or(0, |heads| heads.covers());
+    if let Some(heads) = view.set.heads() {
         aggregates.extend(heads.iter().map(|(key, _)| key).filter(is_aggregate));
     }
     let mut stats = Stats {

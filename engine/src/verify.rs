@@ -141,7 +141,7 @@ impl Check<'_> {
             );
             self.next_position = end_position;
         }
-        let covers = view.set.heads.as_ref().map_or(0, |heads| heads.covers());
+        let covers = view.set.heads().map_or(0, |heads| heads.covers());
         if segment.number <= covers {
             for key in derived.keys() {
                 let last = derived.postings(key).last().unwrap_or(0);
@@ -298,7 +298,7 @@ impl Check<'_> {
     }
 
     fn heads(&mut self, view: &View) {
-        let Some(heads) = &view.set.heads else {
+        let Some(heads) = view.set.heads() else {
             let named = self.inner.manifest.lock().heads;
             let path = self.inner.directory.heads(named);
             let is_there = named > 0

@@ -60,7 +60,9 @@ fn log_before_its_first_roll(disk: &PowerCutDisk) -> Log {
 }
 
 fn wait_until(is_so: impl Fn() -> bool) {
+    let start = std::time::Instant::now();
     while !is_so() {
+        assert!(start.elapsed() < Duration::from_secs(60), "waited in vain");
         std::thread::sleep(Duration::from_millis(1));
     }
 }
@@ -97,7 +99,7 @@ fn a_sync_beside_one_that_fails_acknowledges_nothing() {
         if !path.ends_with(FIRST_SEGMENT) {
             return Ok(());
         }
-        if step == Step::Sync && std::thread::current().name() == Some("annals") {
+        if step == Step::Sync && std::thread::current().name() == Some("annals-sync") {
             // It fails only once the leader is on its way to a sync of its own.
             behind.store(true, Ordering::SeqCst);
             wait_until(|| leading.load(Ordering::SeqCst));

@@ -271,7 +271,9 @@ fn child_dir() -> Option<PathBuf> {
 }
 
 fn wait_until(is_so: impl Fn() -> bool) {
+    let start = std::time::Instant::now();
     while !is_so() {
+        assert!(start.elapsed() < Duration::from_secs(60), "waited in vain");
         std::thread::sleep(Duration::from_millis(1));
     }
 }

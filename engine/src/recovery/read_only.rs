@@ -21,7 +21,7 @@ use super::{
 };
 use crate::directory::{Directory, corrupt};
 use crate::error::Error;
-use crate::housekeeping;
+use crate::heads_file::HeadsFile;
 use crate::log::{Inner, Opened};
 use crate::options::LogOptions;
 use crate::report::{Damage, RecoveryOutcome};
@@ -103,7 +103,7 @@ pub(crate) fn open_read_only(dir: &Path, options: LogOptions) -> Result<Arc<Inne
     }
     set.heads = match opening.manifest.heads {
         0 => None,
-        covers => housekeeping::open_heads(&opening.directory, &opening.log, covers).map(Arc::new),
+        covers => HeadsFile::open(&opening.directory, &opening.log, covers).map(Arc::new),
     };
     opening.report.outcome = match in_use {
         _ if !opening.report.damages.is_empty() => RecoveryOutcome::Damaged,

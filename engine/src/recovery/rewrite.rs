@@ -11,7 +11,7 @@ use annals_segments::format::record::{RecordPlace, body_crc, place_record};
 use annals_segments::format::segment_header::{FLAG_RECOVERED, SEGMENT_HEADER_LEN};
 use annals_segments::format::{ALIGNMENT, FORMAT_VERSION, align_up};
 
-use super::{Opening, Scanned, read_tracking};
+use super::{Opening, Scanned, Spare, read_tracking};
 use crate::error::Error;
 use crate::housekeeping::PreparedSegment;
 use crate::segment::Segment;
@@ -74,7 +74,7 @@ impl Opening {
     /// Starts the next segment, with copies of the frames that are not proven in the one before.
     pub(super) fn start_fresh(
         &mut self,
-        spare: Option<PreparedSegment>,
+        spare: Option<Spare>,
         copies: &[UnprovenFrame],
     ) -> Result<Writer, Error> {
         let number = self
@@ -83,10 +83,12 @@ impl Opening {
             .last()
             .map_or(1, |last| last.number + 1);
         let len = self.fresh_len(copies);
-        let prepared = match spare.filter(|spare| spare.fits(number, len)) {
-            Some(spare) => spare,
-            None => {
-                let flags = if copies.is_empty() { 0 } else { FLAG_RECOVERED };
+        let flags = if copies.is_empty() { 0 } else { FLAG_RECOVERED };
+        let spare = spare.map(|spare| self.prove(spare, flags)).transpose()?;
+        let prepared = match spare {
+            Some(spare) if spare.fits(number, len) => spare,
+            unfit => {
+                PreparedSegment::replace(&self.directory, unfit.map(|spare| spare.header.number))?;
                 PreparedSegment::create(
                     &self.directory,
                     &self.log,
