@@ -1,6 +1,8 @@
 //! What one append commits: events of any aggregates, what is expected of those, and a tracking
 //! advance, all or nothing.
 
+use std::borrow::Cow;
+
 use annals_segments::format::record::{Encoding, metadata_len};
 use annals_segments::format::{
     METADATA_COUNT_MAX, METADATA_KEY_LEN_MAX, METADATA_LEN_MAX, TAG_COUNT_MAX, TAG_LEN_MAX,
@@ -21,7 +23,7 @@ use crate::query::Query;
 pub struct NewEvent {
     pub(crate) aggregate: Option<AggregateId>,
     pub(crate) version: Version,
-    pub(crate) topic: Box<str>,
+    pub(crate) topic: Cow<'static, str>,
     pub(crate) event_id: Option<Uuid>,
     pub(crate) tags: Vec<Vec<u8>>,
     pub(crate) metadata: Vec<(String, String)>,
@@ -33,8 +35,8 @@ pub struct NewEvent {
 impl NewEvent {
     /// An event of no aggregate, without tags and metadata.
     ///
-    /// `topic`: stored name of the event type, 1..=1024 bytes. `payload`: any bytes, up to 16 MiB by default.
-    pub fn new(topic: impl Into<Box<str>>, payload: impl Into<Vec<u8>>) -> Self {
+    /// `topic`: stored name of the event type, 1..=1024 bytes; a literal is not copied. `payload`: any bytes, up to 16 MiB by default.
+    pub fn new(topic: impl Into<Cow<'static, str>>, payload: impl Into<Vec<u8>>) -> Self {
         Self {
             aggregate: None,
             version: Version::Next,

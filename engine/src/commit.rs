@@ -19,6 +19,7 @@ use std::task::Waker;
 use std::thread::Thread;
 
 use parking_lot::{Condvar, Mutex};
+use smallvec::{SmallVec, smallvec};
 
 use crate::error::Error;
 use crate::log::Appended;
@@ -181,20 +182,29 @@ impl CommitQueue {
         commit: impl FnOnce(&[Arc<Submission>]),
     ) -> Outcome {
         let mine = submission.clone();
-        let leads = {
+        // Who finds nobody leading is a group of its own: nobody waits then.
+        let mut alone = None;
+        {
             let mut waiting = self.waiting.lock();
             if waiting.is_closing {
                 return Err(Error::Closed);
             }
-            waiting.len += submission.len;
-            waiting.submissions.push_back(submission);
-            !std::mem::replace(&mut waiting.is_led, true)
-        };
-        if leads || mine.wait_for_signal() == LEAD {
+            if std::mem::replace(&mut waiting.is_led, true) {
+                waiting.len += submission.len;
+                waiting.submissions.push_back(submission);
+            } else {
+                alone = Some(submission);
+            }
+        }
+        if alone.is_some() || mine.wait_for_signal() == LEAD {
+            let group = match alone {
+                Some(submission) => smallvec![submission],
+                None => self.take_group(),
+            };
             let mut lead = Lead {
                 queue: self,
                 mine: Some(&mine),
-                group: self.take_group(),
+                group,
                 is_handed_over: false,
             };
             assert!(
@@ -273,7 +283,7 @@ impl CommitQueue {
         self.room.notify_all();
     }
 
-    fn take_group(&self) -> Vec<Arc<Submission>> {
+    fn take_group(&self) -> SmallVec<[Arc<Submission>; 2]> {
         let mut waiting = self.waiting.lock();
         let mut len = 0;
         let count = waiting.submissions.iter().take_while(|submission| {
@@ -282,7 +292,7 @@ impl CommitQueue {
             fits
         });
         let count = count.count();
-        let group: Vec<_> = waiting.submissions.drain(..count).collect();
+        let group: SmallVec<[Arc<Submission>; 2]> = waiting.submissions.drain(..count).collect();
         waiting.len -= group.iter().map(|submission| submission.len).sum::<usize>();
         self.room.notify_all();
         group
@@ -306,7 +316,7 @@ struct Lead<'a> {
     queue: &'a CommitQueue,
     /// That of the leader, who need not be woken.
     mine: Option<&'a Arc<Submission>>,
-    group: Vec<Arc<Submission>>,
+    group: SmallVec<[Arc<Submission>; 2]>,
     is_handed_over: bool,
 }
 

@@ -90,7 +90,7 @@ impl Conditions {
                 let record = record.expect("the batch has been encoded by this process");
                 let matches = clause
                     .query
-                    .matches_parts(&batch.topics[prepared.topic], || record.tags());
+                    .matches_parts(&batch.topics[prepared.topic].1, || record.tags());
                 (position > clause.after && matches).then_some(position)
             });
             conflict(

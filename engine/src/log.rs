@@ -302,6 +302,10 @@ pub(crate) struct Inner {
 }
 
 /// An append before it joins the queue.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is moved on at once; a box would be one more allocation an append"
+)]
 enum Prepared {
     New(PreparedBatch),
     /// It repeats one that is there.
@@ -672,9 +676,9 @@ impl Inner {
         self.tracking.read().get(name).copied()
     }
 
-    pub(crate) fn advance_tracking(&self, advanced: Vec<(Box<str>, u64)>) {
+    pub(crate) fn advance_tracking(&self, advanced: &mut Vec<(Box<str>, u64)>) {
         if !advanced.is_empty() {
-            self.tracking.write().extend(advanced);
+            self.tracking.write().extend(advanced.drain(..));
         }
     }
 

@@ -3,15 +3,18 @@
 //! All work that grows with the size of the events is done here, outside any lock; what is left for the
 //! leader is to place each record: some 50 bytes of checksum and a copy.
 
+use std::borrow::Cow;
+
 use annals_index::{IdHash, KeyHash};
 use annals_segments::format::align_up;
 use annals_segments::format::frame::FRAME_HEADER_LEN;
-use annals_segments::format::record::{self, IdKind, RecordBody};
+use annals_segments::format::record::{self, IdKind, RECORD_HEADER_LEN, RecordBody, metadata_len};
 use annals_segments::{Clock, Random};
+use smallvec::SmallVec;
 use uuid::Uuid;
 
 use crate::aggregate_id::AggregateId;
-use crate::batch::{Batch, Durability, Expected, Version};
+use crate::batch::{Batch, Durability, Expected, NewEvent, Version};
 use crate::condition::Conditions;
 use crate::error::{Error, Limit};
 use crate::options::LogOptions;
@@ -23,11 +26,11 @@ use crate::segment::LogIdentity;
 pub(crate) struct PreparedBatch {
     /// The records one behind the other, padded; the leader's part is zero.
     pub(crate) encoded: Vec<u8>,
-    pub(crate) records: Vec<PreparedRecord>,
+    pub(crate) records: SmallVec<[PreparedRecord; 1]>,
     /// The keys of all records, one behind the other.
-    pub(crate) keys: Vec<KeyHash>,
-    /// Different topics, in order of first use.
-    pub(crate) topics: Vec<Box<str>>,
+    pub(crate) keys: SmallVec<[KeyHash; 4]>,
+    /// Different topics and their keys, in order of first use.
+    pub(crate) topics: SmallVec<[(KeyHash, Cow<'static, str>); 1]>,
     pub(crate) expected: Vec<(KeyHash, AggregateId, Expected)>,
     pub(crate) conditions: Conditions,
     pub(crate) tracking: Option<(Box<str>, u64)>,
@@ -73,10 +76,10 @@ impl PreparedBatch {
             durability,
         } = batch;
         let mut prepared = Self {
-            encoded: Vec::new(),
-            records: Vec::with_capacity(events.len()),
-            keys: Vec::with_capacity(events.len() * 3),
-            topics: Vec::new(),
+            encoded: Vec::with_capacity(events.iter().map(room_for).sum()),
+            records: SmallVec::with_capacity(events.len()),
+            keys: SmallVec::with_capacity(events.len() * 2),
+            topics: SmallVec::new(),
             expected: expected
                 .into_iter()
                 .map(|(id, expected)| (key_of(log, &id), id, expected))
@@ -117,11 +120,12 @@ impl PreparedBatch {
             body.encode(&mut prepared.encoded);
             let keys_before = prepared.keys.len();
             prepared.keys.extend(log.aggregate(id_kind, id_bytes));
-            prepared.keys.push(log.topic(&event.topic));
+            let topic = log.topic(&event.topic);
+            prepared.keys.push(topic);
             prepared
                 .keys
                 .extend(event.tags.iter().map(|tag| log.tag(tag)));
-            let topic = prepared.topic_index(event.topic);
+            let topic = prepared.topic_index(topic, event.topic);
             let aggregate = event.aggregate.map(|id| (prepared.keys[keys_before], id));
             prepared.records.push(PreparedRecord {
                 len: prepared.encoded.len() - start,
@@ -141,12 +145,14 @@ impl PreparedBatch {
         Ok(prepared)
     }
 
-    fn topic_index(&mut self, topic: Box<str>) -> usize {
+    fn topic_index(&mut self, key: KeyHash, topic: Cow<'static, str>) -> usize {
         // Batches use few topics: a search from the newest beats a map.
-        match self.topics.iter().rposition(|other| *other == topic) {
+        let is_same =
+            |(other, name): &(KeyHash, Cow<'static, str>)| *other == key && *name == topic;
+        match self.topics.iter().rposition(is_same) {
             Some(index) => index,
             None => {
-                self.topics.push(topic);
+                self.topics.push((key, topic));
                 self.topics.len() - 1
             }
         }
@@ -160,13 +166,23 @@ impl PreparedBatch {
     /// Bytes of the preamble at most.
     pub(crate) fn preamble_len_max(&self) -> usize {
         const ENTRY: usize = 16;
-        let topics: usize = self.topics.iter().map(|topic| ENTRY + topic.len()).sum();
+        let topics: usize = self
+            .topics
+            .iter()
+            .map(|(_, topic)| ENTRY + topic.len())
+            .sum();
         let tracking = self
             .tracking
             .as_ref()
             .map_or(0, |(name, _)| ENTRY + name.len());
         align_up(topics + tracking)
     }
+}
+
+/// Bytes of an event's record, nearly: what is not foreseen here costs a reallocation.
+fn room_for(event: &NewEvent) -> usize {
+    let tags: usize = event.tags.iter().map(|tag| 1 + tag.len()).sum();
+    RECORD_HEADER_LEN + 48 + event.payload.len() + tags + metadata_len(&event.metadata)
 }
 
 fn key_of(log: &LogIdentity, id: &AggregateId) -> KeyHash {

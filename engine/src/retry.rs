@@ -121,7 +121,7 @@ pub(crate) fn recognise(
         if event.position() != first.position() + place as u64 {
             return conflict(event.event_id(), event.position(), "lies in another order");
         }
-        let topic = &batch.topics[prepared.topic];
+        let (_, topic) = &batch.topics[prepared.topic];
         if let Some(what) = difference(event, &record, topic, prepared.version) {
             return conflict(event.event_id(), event.position(), what);
         }

@@ -69,8 +69,8 @@ impl VersionCache {
 }
 
 const PLACES_MIN: usize = 256;
-/// Some 3 MiB of entries.
-const PLACES_MAX: usize = 1 << 16;
+/// Some 12 MiB of entries, when so many aggregates are in use.
+const PLACES_MAX: usize = 1 << 18;
 
 #[cfg(test)]
 mod tests {
@@ -81,7 +81,7 @@ mod tests {
     #[test]
     fn what_is_known_is_the_last_version_and_of_this_very_aggregate() {
         let mut cache = VersionCache::default();
-        let ids: Vec<_> = (0..200_000)
+        let ids: Vec<_> = (0..600_000)
             .map(|number| AggregateId::text(format!("{number}")).unwrap())
             .collect();
         let key =
@@ -101,7 +101,7 @@ mod tests {
             .iter()
             .filter(|id| cache.version(key(id), id).is_some())
             .count();
-        assert!(known > PLACES_MAX / 2, "{known} of 200,000");
+        assert!(known > PLACES_MAX / 2, "{known} of 600,000");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 
-use annals_index::{GrowingIndex, KeyHash};
+use annals_index::{BuildKeyHasher, GrowingIndex, KeyHash};
 use annals_segments::DiskFile;
 use annals_segments::format::ALIGNMENT;
 use annals_segments::format::frame::{
@@ -21,6 +21,8 @@ use annals_segments::format::manifest::SealedSegment;
 use annals_segments::format::record::{RecordPlace, place_record};
 use annals_segments::format::segment_header::SEGMENT_HEADER_LEN;
 use annals_segments::format::watermark::Watermark;
+
+use smallvec::SmallVec;
 
 use crate::aggregate_id::AggregateId;
 use crate::batch::{Durability, Expected, Version};
@@ -48,7 +50,9 @@ pub(crate) struct Writer {
     /// Time of the segment's first batch; 0 before it.
     pub(crate) first_time_us: u64,
     /// Numbers of the segment's topics.
-    pub(crate) topics: HashMap<Box<str>, u32>,
+    topics: HashMap<Box<str>, u32>,
+    /// The same by key, for a look that hashes nothing; the name is compared.
+    topic_keys: HashMap<KeyHash, u32, BuildKeyHasher>,
     /// Bytes of a dictionary frame's topic entries.
     pub(crate) topics_len: usize,
     /// All tracking positions, those of the group being built included.
@@ -65,8 +69,8 @@ pub(crate) struct Writer {
     closing_dictionary: Option<usize>,
     /// Last versions of the aggregates written lately.
     versions: VersionCache,
-    /// Room of the last group, for the next.
-    spare_buffer: Vec<u8>,
+    /// The last group, empty: its room is for the next.
+    group: Group,
     /// The newest segment that was asked for ahead.
     spare_asked: u64,
     /// Whether a sync of buffered events has been asked for, and at once.
@@ -97,6 +101,9 @@ struct Group {
     wants_sync: bool,
 }
 
+/// The version of each event of a batch, 0 where it has none.
+type Versions = SmallVec<[u64; 4]>;
+
 /// A batch that lies in the group's buffer.
 #[derive(Debug)]
 struct Placed {
@@ -109,6 +116,24 @@ struct Placed {
 }
 
 impl Group {
+    /// Empties it and keeps its room, unless that is rarely needed.
+    fn clear(&mut self) {
+        if self.buffer.capacity() > SPARE_BUFFER_MAX {
+            self.buffer = Vec::new();
+        }
+        self.buffer.clear();
+        self.placed.clear();
+        self.outcomes.clear();
+        self.versions.clear();
+        self.ids.clear();
+        self.keys.clear();
+        self.noted = 0;
+        self.new_topics.clear();
+        self.tracking.clear();
+        self.dictionary = None;
+        self.wants_sync = false;
+    }
+
     /// Notes ids and keys of what was placed since they were last asked for.
     fn note_placed(&mut self) {
         for (place, placed) in self.placed.iter().enumerate().skip(self.noted) {
@@ -167,6 +192,7 @@ impl Writer {
             last_time_us,
             first_time_us: 0,
             topics: HashMap::new(),
+            topic_keys: HashMap::default(),
             topics_len: 0,
             tracking: BTreeMap::new(),
             since_dictionary: 0,
@@ -175,7 +201,7 @@ impl Writer {
             closed_end: None,
             closing_dictionary: None,
             versions: VersionCache::default(),
-            spare_buffer: Vec::new(),
+            group: Group::default(),
             spare_asked: 0,
             sync_asked: None,
             watermark,
@@ -186,10 +212,7 @@ impl Writer {
     /// Commits the submissions in order and leaves each its outcome.
     pub(crate) fn commit(&mut self, inner: &Inner, submissions: &[Arc<Submission>]) {
         let time_us = self.last_time_us.max(inner.options.clock.now_us());
-        let mut group = Group {
-            buffer: std::mem::take(&mut self.spare_buffer),
-            ..Group::default()
-        };
+        let mut group = std::mem::take(&mut self.group);
         for (place, submission) in submissions.iter().enumerate() {
             if let Some(error) = inner.refusal() {
                 submission.complete(Err(error));
@@ -210,6 +233,8 @@ impl Writer {
             group.outcomes.push((submission.clone(), outcome));
         }
         self.flush(inner, &mut group);
+        group.clear();
+        self.group = group;
     }
 
     /// Goes over to the next segment, unless the batch would not fit there either.
@@ -310,7 +335,7 @@ impl Writer {
         inner: &Inner,
         group: &mut Group,
         batch: &mut PreparedBatch,
-    ) -> Result<Vec<u64>, Error> {
+    ) -> Result<Versions, Error> {
         if !batch.conditions.is_empty() {
             batch.conditions.check(&inner.view())?;
             for place in group.that_may_match(&batch.conditions, &inner.log) {
@@ -331,16 +356,18 @@ impl Writer {
         inner: &Inner,
         group: &mut Group,
         batch: PreparedBatch,
-        versions: Vec<u64>,
+        versions: Versions,
         time_us: u64,
     ) -> Appended {
         self.repeat_dictionary_when_due(inner, group, time_us);
 
         let mut preamble = Preamble::default();
-        let topic_numbers: Vec<u32> = batch
+        let topic_numbers: SmallVec<[u32; 4]> = batch
             .topics
             .iter()
-            .map(|topic| self.topic_number(topic, &mut preamble, &mut group.new_topics))
+            .map(|(key, topic)| {
+                self.topic_number(*key, topic, &mut preamble, &mut group.new_topics)
+            })
             .collect();
         if let Some((name, position)) = &batch.tracking {
             preamble.advance_tracking(name, *position);
@@ -411,7 +438,7 @@ impl Writer {
         inner: &Inner,
         group: &Group,
         batch: &PreparedBatch,
-    ) -> Result<Vec<u64>, Error> {
+    ) -> Result<Versions, Error> {
         // What the batch itself does; of no use to a batch of one event that expects nothing.
         let mut own: HashMap<&AggregateId, Option<u64>> = HashMap::new();
         let has_own = batch.records.len() > 1 || !batch.expected.is_empty();
@@ -438,7 +465,7 @@ impl Writer {
             }
             own.insert(id, found);
         }
-        let mut versions = Vec::with_capacity(batch.records.len());
+        let mut versions = Versions::with_capacity(batch.records.len());
         for record in &batch.records {
             let Some((key, id)) = &record.aggregate else {
                 versions.push(0);
@@ -492,11 +519,18 @@ impl Writer {
 
     fn topic_number(
         &mut self,
+        key: KeyHash,
         topic: &str,
         preamble: &mut Preamble,
         new_topics: &mut Vec<(u32, Box<str>)>,
     ) -> u32 {
+        if let Some(number) = self.topic_keys.get(&key)
+            && self.segment.topics().name(*number) == Some(topic)
+        {
+            return *number;
+        }
         if let Some(number) = self.topics.get(topic) {
+            self.topic_keys.insert(key, *number);
             return *number;
         }
         let number = self.topics.len() as u32;
@@ -568,62 +602,47 @@ impl Writer {
 
     /// Writes the group, syncs when one of it wants that, shows it to readers, and tells the outcomes.
     fn flush(&mut self, inner: &Inner, group: &mut Group) {
-        let Group {
-            mut buffer,
-            placed,
-            outcomes,
-            new_topics,
-            tracking,
-            dictionary,
-            wants_sync,
-            has_more,
-            ..
-        } = std::mem::take(group);
-        group.has_more = has_more;
-        if outcomes.is_empty() {
+        if group.outcomes.is_empty() {
             return;
         }
         if inner.is_poisoned() {
             // What was placed is not written any more; what was refused stays refused.
-            for (submission, outcome) in outcomes {
+            for (submission, outcome) in group.outcomes.drain(..) {
                 let unknown = Error::Indeterminate {
                     reason: "an earlier write or sync failed".into(),
                 };
                 submission.complete(outcome.and(Err(unknown)));
             }
-            return;
+            return group.clear();
         }
-        let written =
-            self.write(inner, &buffer)
-                .and_then(|()| match wants_sync && self.unsynced > 0 {
-                    true => self.sync(inner),
-                    false => Ok(()),
-                });
+        let written = self.write(inner, &group.buffer).and_then(|()| {
+            match group.wants_sync && self.unsynced > 0 {
+                true => self.sync(inner),
+                false => Ok(()),
+            }
+        });
         if let Err(error) = written {
             let reason = inner.poison(&self.segment.path, error);
-            for (submission, _) in outcomes {
+            for (submission, _) in group.outcomes.drain(..) {
                 submission.complete(Err(Error::Indeterminate {
                     reason: reason.clone(),
                 }));
             }
-            return;
+            return group.clear();
         }
-        buffer.clear();
-        if buffer.capacity() <= SPARE_BUFFER_MAX {
-            self.spare_buffer = buffer;
+        if !group.placed.is_empty() {
+            self.publish(inner, group);
         }
-        if !placed.is_empty() {
-            self.publish(inner, placed, new_topics, tracking);
-        }
-        if let Some(offset) = dictionary {
+        if let Some(offset) = group.dictionary {
             self.ask_for_checkpoint(inner, offset);
         }
         if self.unsynced == 0 {
             inner.set_durable(self.next_position - 1);
         }
-        for (submission, outcome) in outcomes {
+        for (submission, outcome) in group.outcomes.drain(..) {
             submission.complete(outcome);
         }
+        group.clear();
         if let Err(error) = self.bound_unsynced(inner) {
             inner.poison(&self.segment.path, error);
         }
@@ -733,19 +752,13 @@ impl Writer {
     }
 
     /// Lets readers see what was written.
-    fn publish(
-        &self,
-        inner: &Inner,
-        placed: Vec<Placed>,
-        new_topics: Vec<(u32, Box<str>)>,
-        tracking: Vec<(Box<str>, u64)>,
-    ) {
+    fn publish(&self, inner: &Inner, group: &mut Group) {
         let file = self
             .segment
             .file()
             .expect("the segment being written is open");
         file.publish(self.end);
-        for (number, topic) in new_topics {
+        for (number, topic) in group.new_topics.drain(..) {
             self.segment.topics().define(number, &topic);
         }
         self.segment.with_tail(|tail| {
@@ -754,7 +767,7 @@ impl Writer {
                 records_offset,
                 time_us,
                 ..
-            } in placed
+            } in group.placed.drain(..)
             {
                 let mut offset = records_offset;
                 let mut keys = batch.keys.iter().copied();
@@ -771,7 +784,7 @@ impl Writer {
                 }
             }
         });
-        inner.advance_tracking(tracking);
+        inner.advance_tracking(&mut group.tracking);
         inner.set_visible(self.next_position - 1);
     }
 
@@ -844,6 +857,7 @@ impl Writer {
         self.closed_end = None;
         self.first_time_us = 0;
         self.topics.clear();
+        self.topic_keys.clear();
         self.topics_len = 0;
         self.since_dictionary = 0;
         self.checkpointed = SEGMENT_HEADER_LEN;

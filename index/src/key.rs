@@ -106,10 +106,10 @@ impl IdHash {
 /// Half a turn, because `HashMap` picks the place by the low bits, where the kind stands: unturned, a map
 /// of aggregates alone would start every search in a quarter of its places.
 #[derive(Debug, Default)]
-pub(crate) struct KeyHasher(u64);
+pub struct KeyHasher(u64);
 
-/// Builds [`KeyHasher`]s.
-pub(crate) type BuildKeyHasher = BuildHasherDefault<KeyHasher>;
+/// For maps whose keys are hashes already.
+pub type BuildKeyHasher = BuildHasherDefault<KeyHasher>;
 
 impl Hasher for KeyHasher {
     fn write_u64(&mut self, bits: u64) {

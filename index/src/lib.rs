@@ -62,7 +62,7 @@ pub use format::{
 pub use heads::{Head, Heads, fold_heads};
 pub use id_times::IdTimes;
 pub use identity::{HeadsIdentity, Identity};
-pub use key::{IdHash, KeyHash, KeyKind};
+pub use key::{BuildKeyHasher, IdHash, KeyHash, KeyHasher, KeyKind};
 pub use key_index::{GrowingIndex, KeyIndex, Previous};
 pub use postings::{Postings, PostingsIter};
 pub use sealed::SealedIndex;

@@ -6,7 +6,7 @@ use annals_tests::{SeededRandom, small_log};
 use proptest::prelude::*;
 
 fn tagged(topic: &str, tags: &[&str]) -> NewEvent {
-    NewEvent::new(topic, "").tags(tags.iter().copied())
+    NewEvent::new(topic.to_owned(), "").tags(tags.iter().copied())
 }
 
 fn with_tag(tag: &str) -> Query {

@@ -80,5 +80,5 @@ pub fn id(text: &str) -> AggregateId {
 
 /// An event of an aggregate with `payload`.
 pub fn event(aggregate: &str, topic: &str, payload: impl Into<Vec<u8>>) -> NewEvent {
-    NewEvent::new(topic, payload).aggregate(id(aggregate))
+    NewEvent::new(topic.to_owned(), payload).aggregate(id(aggregate))
 }

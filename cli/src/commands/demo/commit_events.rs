@@ -204,7 +204,7 @@ impl<'a> Made<'a> {
             .expect("structs of texts and numbers always have a JSON form");
         let commit = &self.commit.id;
         let len = FIXED_LEN_MAX + payload.len() + 2 * commit.len();
-        let event = NewEvent::new(topic, payload)
+        let event = NewEvent::new(topic.to_owned(), payload)
             .aggregate(id)
             .tag(format!("commit:{commit}"))
             .metadata(CORRELATION_ID, commit)
