@@ -22,6 +22,7 @@ pub(crate) enum Command {
     Cat(CatArgs),
     Stat(StatArgs),
     Verify(VerifyArgs),
+    Bench(BenchArgs),
 }
 
 /// Turn the history of a git repository into events, and read them back in every way.
@@ -214,6 +215,28 @@ pub(crate) struct VerifyArgs {
     pub(crate) json: bool,
 }
 
+/// Measure the log on a disk of yours, beside what that disk does at most.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = BENCH_EXAMPLES)]
+pub(crate) struct BenchArgs {
+    /// Print one JSON object a line, as soon as it is known.
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Events of the logs that are read; other figures are scaled with it. At least 1000.
+    #[arg(long, value_name = "N", default_value = "1000000", value_parser = clap::value_parser!(u64).range(1000..))]
+    pub(crate) events: u64,
+
+    /// A directory of the disk that is meant; the current one by default. A new directory is made in it
+    /// (annals-bench-*) and removed at the end; nothing else is touched.
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub(crate) dir: PathBuf,
+
+    /// Only these workloads, with commas between; a part such as W2 or W10 stands for all of it.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub(crate) only: Vec<String>,
+}
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct SegmentArgs {
     /// Bytes of a segment file: 65536 to 2147483648, 64 MiB by default. A commit has at most a quarter of it.
@@ -261,6 +284,12 @@ const VERIFY_EXAMPLES: &str = "\
 Examples:
   annals verify dogs
   annals verify dogs --json | jq '.damages[]'";
+
+const BENCH_EXAMPLES: &str = "\
+Examples:
+  annals bench
+  annals bench --only W1,W2 --dir ~/on-the-other-disk
+  annals bench --json --events 100000 | jq -r '[.workload, .value, .unit] | @tsv'";
 
 #[cfg(test)]
 mod tests {

@@ -1,5 +1,6 @@
 //! The commands, one file each, and what they have in common.
 
+pub(crate) mod bench;
 pub(crate) mod cat;
 pub(crate) mod demo;
 pub(crate) mod import;
@@ -36,6 +37,7 @@ pub(crate) fn run(args: Args) -> Result<Outcome, CliError> {
         Command::Cat(args) => cat::run(&args, &mut out),
         Command::Stat(args) => stat::run(&args, &mut out),
         Command::Verify(args) => verify::run(&args, &mut out),
+        Command::Bench(args) => bench::run(&args, &mut out),
     }?;
     out.flush()?;
     Ok(outcome)

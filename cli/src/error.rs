@@ -7,6 +7,7 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use crate::bench::BenchError;
 use crate::commands::Outcome;
 use crate::commands::demo::git_history::HistoryError;
 use crate::commands::import::LineError;
@@ -58,10 +59,23 @@ pub(crate) enum CliError {
         source: serde_json::Error,
     },
 
+    #[error("{0}")]
+    Bench(BenchError),
+
     #[error(
         "git log: {status}, expected success ({said}); the import is incomplete, check the repository with `git fsck`"
     )]
     GitFailed { status: String, said: String },
+}
+
+impl From<BenchError> for CliError {
+    fn from(error: BenchError) -> Self {
+        match error {
+            BenchError::Log(error) => Self::Log(error),
+            BenchError::Output(error) => Self::Stdout(error),
+            error => Self::Bench(error),
+        }
+    }
 }
 
 impl CliError {
