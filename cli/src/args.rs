@@ -23,6 +23,8 @@ pub(crate) enum Command {
     Stat(StatArgs),
     Verify(VerifyArgs),
     Bench(BenchArgs),
+    #[command(hide = true)]
+    BenchAppend(BenchAppendArgs),
 }
 
 /// Turn the history of a git repository into events, and read them back in every way.
@@ -237,6 +239,29 @@ pub(crate) struct BenchArgs {
     pub(crate) only: Vec<String>,
 }
 
+/// Append to a log until killed. For `annals bench`, which kills it.
+#[derive(Debug, clap::Args)]
+pub(crate) struct BenchAppendArgs {
+    /// Directory of a log with nothing but the benchmark's events.
+    pub(crate) dir: PathBuf,
+
+    /// Events after which the generator turns to other aggregates.
+    #[arg(long)]
+    pub(crate) window: u64,
+
+    /// Aggregates of the generator that live everywhere.
+    #[arg(long)]
+    pub(crate) scattered: u64,
+
+    /// Events to append before it may be killed.
+    #[arg(long)]
+    pub(crate) events: u64,
+
+    /// Without a sync for each event.
+    #[arg(long)]
+    pub(crate) buffered: bool,
+}
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct SegmentArgs {
     /// Bytes of a segment file: 65536 to 2147483648, 64 MiB by default. A commit has at most a quarter of it.
@@ -304,7 +329,9 @@ mod tests {
 
     #[test]
     fn every_command_has_an_example() {
-        for command in Args::command().get_subcommands_mut() {
+        let mut args = Args::command();
+        let commands = args.get_subcommands_mut();
+        for command in commands.filter(|command| !command.is_hide_set()) {
             let help = command.render_long_help().to_string();
             assert!(
                 help.contains(&format!("annals {}", command.get_name())),

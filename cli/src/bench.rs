@@ -7,14 +7,20 @@
 //! Every answer is checked against what was written; a wrong one ends the run with an error.
 
 mod appends;
+mod conditions;
 mod error;
+mod footprint;
 mod generator;
+mod heap;
 mod line;
 mod loaded;
 mod machine;
 mod measure;
+mod mixed;
+mod opens;
 mod raw;
 mod reads;
+mod scaling;
 mod selection;
 mod session;
 
@@ -25,10 +31,12 @@ pub use error::BenchError;
 pub use generator::{
     EVENTS_PER_AGGREGATE, Generator, PAYLOAD_LEN, RARE, RARE_TAG, RARE_TOPIC, Sample, mix,
 };
+pub use heap::{CountingAllocator, peak_heap};
 pub use line::Line;
-pub use loaded::{EVENTS_PER_COMMIT, batch, load, load_new};
+pub use loaded::{EVENTS_PER_COMMIT, batch, load, load_new, open};
 pub use machine::{CpuMeter, cores, is_in_memory};
 pub use measure::{Laps, Measured, Pace, Slice};
+pub use opens::append_until_killed;
 pub use raw::{RAW_LEN, RawFile};
 pub use reads::Readers;
 pub use selection::{Selection, WORKLOADS};
@@ -44,6 +52,8 @@ pub struct Plan {
     pub dir: PathBuf,
     /// Which workloads.
     pub only: Selection,
+    /// The `annals` program, which is started to be killed: that of this process, or another one.
+    pub program: PathBuf,
 }
 
 impl Plan {
@@ -57,7 +67,12 @@ impl Plan {
     ) -> Result<(), BenchError> {
         let mut session = Session::new(self, emit)?;
         appends::run(&mut session)?;
-        reads::run(&mut session)
+        reads::run(&mut session)?;
+        opens::run(&mut session)?;
+        footprint::run(&mut session)?;
+        mixed::run(&mut session)?;
+        conditions::run(&mut session)?;
+        scaling::run(&mut session)
     }
 
     /// Bytes that the workloads need on the disk at one time, roughly and at most.
@@ -75,12 +90,23 @@ impl Plan {
         self.events * EVENT_BYTES + LOG_BYTES
     }
 
-    fn bytes_needed_by(&self, _workload: &str) -> u64 {
+    fn bytes_needed_by(&self, workload: &str) -> u64 {
         // Appends last a number of slices, not of events; the buffered ones fill a raw file's length in each.
-        (Pace::of(self.events).rounds as u64 + 1) * RAW_LEN + LOG_BYTES
+        let slices = Pace::of(self.events).rounds as u64 * RAW_LEN;
+        let events = match workload {
+            "WC" => 2 * self.events,
+            "W10.new_version_check" => self.events / 4,
+            large if large.starts_with("W10.") => scaling::TIMES * self.events,
+            _ => self.events,
+        };
+        events * EVENT_BYTES + 2 * slices + 3 * LOG_BYTES
     }
 
-    fn check_room(&self) -> Result<(), BenchError> {
+    /// Whether the directory is there and has the room; [`Plan::run`] asks too.
+    ///
+    /// # Errors
+    /// [`BenchError::Directory`], [`BenchError::NoRoom`].
+    pub fn check(&self) -> Result<(), BenchError> {
         let needed = self.bytes_needed();
         let free = machine::free_bytes(&self.dir).map_err(|source| BenchError::Directory {
             dir: self.dir.clone(),

@@ -38,6 +38,7 @@ pub(crate) fn run(args: Args) -> Result<Outcome, CliError> {
         Command::Stat(args) => stat::run(&args, &mut out),
         Command::Verify(args) => verify::run(&args, &mut out),
         Command::Bench(args) => bench::run(&args, &mut out),
+        Command::BenchAppend(args) => bench::append(&args, &mut out),
     }?;
     out.flush()?;
     Ok(outcome)

@@ -5,10 +5,10 @@ use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use annals_engine::{Batch, Durability, Log};
+use annals_engine::{Batch, Durability, Log, NewEvent};
 
 use crate::bench::error::BenchError;
-use crate::bench::generator::Generator;
+use crate::bench::generator::{Generator, mix};
 use crate::bench::line::{Line, rounded};
 use crate::bench::loaded::batch;
 use crate::bench::measure::{Laps, Measured, Slice};
@@ -82,8 +82,25 @@ impl<'a> Target<'a> {
         Ok(slice)
     }
 
-    /// Durable commits from many threads, each waiting for its own. `prepare` makes of an event's number and its batch
-    /// what is appended.
+    /// Buffered or durable commits of one event, until something else ends the process or `told` of each position
+    /// answers an error. Ends after a while, for whoever was to end it may be gone.
+    ///
+    /// # Errors
+    /// As [`Target::slice`], and those of `told`.
+    pub(crate) fn endless(
+        &self,
+        durability: Durability,
+        mut told: impl FnMut(u64) -> Result<(), BenchError>,
+    ) -> Result<(), BenchError> {
+        let start = Stopwatch::start();
+        while start.elapsed() < crate::bench::opens::ENDLESS {
+            told(self.log.append(self.batch(1, durability))?.last)?;
+        }
+        Ok(())
+    }
+
+    /// Durable commits from many threads, each waiting for its own, and how often one was in conflict and made
+    /// again. `make` makes of an event what is appended; it has a number of the thread's own to draw from.
     ///
     /// # Errors
     /// As [`Target::slice`].
@@ -91,19 +108,41 @@ impl<'a> Target<'a> {
         &self,
         threads: usize,
         limit: Duration,
-        prepare: &(dyn Fn(&mut u64, Batch) -> Batch + Sync),
-    ) -> Result<Slice, BenchError> {
+        make: &(dyn Fn(&mut u64, NewEvent) -> Batch + Sync),
+    ) -> Result<(Slice, u64), BenchError> {
+        let slice = self.threads_slice_unsettled(threads, limit, make)?;
+        self.settle()?;
+        Ok(slice)
+    }
+
+    /// As [`Target::threads_slice`], while others append too.
+    pub(crate) fn threads_slice_unsettled(
+        &self,
+        threads: usize,
+        limit: Duration,
+        make: &(dyn Fn(&mut u64, NewEvent) -> Batch + Sync),
+    ) -> Result<(Slice, u64), BenchError> {
         let start = Stopwatch::start();
         let work = |thread: usize| {
             let (mut laps, mut clock) = (Laps::default(), Stopwatch::start());
-            let mut state = thread as u64;
+            let (mut state, mut conflicts) = (mix(thread as u64), 0);
             while clock.since(&start) < limit {
-                let batch = prepare(&mut state, self.batch(1, Durability::Sync));
-                let _ = self.log.append(batch)?;
+                let number = self.next.fetch_add(1, Ordering::Relaxed);
+                loop {
+                    match self
+                        .log
+                        .append(make(&mut state, self.generator.event(number)))
+                    {
+                        Ok(_) => break,
+                        Err(error) if error.is_conflict() => conflicts += 1,
+                        Err(error) => return Err(BenchError::from(error)),
+                    }
+                }
                 laps.push(clock.lap());
             }
-            Ok::<_, BenchError>((laps, clock.since(&start)))
+            Ok((laps, conflicts, clock.since(&start)))
         };
+        let work = &work;
         let ended: Vec<_> = std::thread::scope(|scope| {
             let start = |thread| scope.spawn(move || work(thread));
             let threads: Vec<_> = (0..threads).map(start).collect();
@@ -114,14 +153,14 @@ impl<'a> Target<'a> {
             };
             threads.into_iter().map(join).collect()
         });
-        let (mut laps, mut elapsed) = (Laps::default(), limit);
+        let (mut laps, mut conflicts, mut elapsed) = (Laps::default(), 0, limit);
         for thread in ended {
-            let (its_laps, its_end) = thread?;
+            let (its_laps, its_conflicts, its_end) = thread?;
             laps.append(its_laps);
+            conflicts += its_conflicts;
             elapsed = elapsed.max(its_end);
         }
-        self.settle()?;
-        Ok(laps.into_slice(elapsed))
+        Ok((laps.into_slice(elapsed), conflicts))
     }
 
     /// Durable commits from this thread with up to `in_flight` tickets under way. Latencies are from handing over to
@@ -149,7 +188,7 @@ impl<'a> Target<'a> {
     }
 
     /// Makes everything durable, so that it burdens no other slice, and checks that all is there.
-    fn settle(&self) -> Result<(), BenchError> {
+    pub(crate) fn settle(&self) -> Result<(), BenchError> {
         let durable = self.log.sync()?;
         BenchError::check(
             "append",
@@ -173,7 +212,7 @@ impl<'a> Target<'a> {
 
 fn w1(session: &mut Session<'_>) -> Result<(), BenchError> {
     let (dir, pace) = (session.new_dir("w1")?, session.pace());
-    let log = Log::open(dir.path().join("log"))?;
+    let log = session.open(&dir.path().join("log"))?;
     let mut raw = RawFile::create(&dir.path().join("raw"))?;
     let target = Target::new(&log, session.generator(), 0);
     let len = target.bytes_per_commit(1)?;
@@ -198,7 +237,8 @@ fn w1(session: &mut Session<'_>) -> Result<(), BenchError> {
 
 fn w2(session: &mut Session<'_>, name: &str, threads: usize) -> Result<(), BenchError> {
     let line = repeated(session, name, |target, limit| {
-        target.threads_slice(threads, limit, &|_, batch| batch)
+        let (slice, _) = target.threads_slice(threads, limit, &|_, event| event.into())?;
+        Ok(slice)
     })?;
     session.emit(line.with("threads", threads))
 }
@@ -218,7 +258,7 @@ fn repeated(
     slice: impl Fn(&Target<'_>, Duration) -> Result<Slice, BenchError>,
 ) -> Result<Line, BenchError> {
     let (dir, pace) = (session.new_dir("w2")?, session.pace());
-    let log = Log::open(dir.path().join("log"))?;
+    let log = session.open(&dir.path().join("log"))?;
     let target = Target::new(&log, session.generator(), 0);
     let progress = session.slices(1);
     let mut own = Measured::default();
@@ -234,7 +274,7 @@ fn repeated(
 
 fn w3(session: &mut Session<'_>, name: &str, events: u64) -> Result<(), BenchError> {
     let (dir, pace) = (session.new_dir("w3")?, session.pace());
-    let log = Log::open(dir.path().join("log"))?;
+    let log = session.open(&dir.path().join("log"))?;
     let mut raw = RawFile::create(&dir.path().join("raw"))?;
     let target = Target::new(&log, session.generator(), 0);
     let len = target.bytes_per_commit(events)?;

@@ -116,6 +116,11 @@ impl Generator {
         self.scattered + self.aggregates * events.div_ceil(self.window)
     }
 
+    /// Events after which other aggregates take over.
+    pub fn window(&self) -> u64 {
+        self.window
+    }
+
     /// How many of the aggregates, the first ones, are scattered.
     pub fn scattered_count(&self) -> u64 {
         self.scattered

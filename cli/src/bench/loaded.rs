@@ -8,6 +8,19 @@ use indicatif::ProgressBar;
 use crate::bench::error::BenchError;
 use crate::bench::generator::Generator;
 
+/// Opens a log to be used with about so many events, or makes it: as anybody does without options, but for small
+/// numbers with small segments, so that a quick look does not consist of zeros prepared for events that never come.
+///
+/// # Errors
+/// What the log says.
+pub fn open(dir: &Path, events: u64) -> Result<Log, BenchError> {
+    let options = match events {
+        50_000.. => Log::options(),
+        _ => Log::options().segment_len(4 << 20),
+    };
+    Ok(options.open(dir)?)
+}
+
 /// A batch of the generator's events `first..first + events`.
 pub fn batch(generator: &Generator, first: u64, events: u64, durability: Durability) -> Batch {
     (first..first + events)
@@ -54,7 +67,7 @@ pub fn load_new(
     events: u64,
     progress: &ProgressBar,
 ) -> Result<(), BenchError> {
-    let log = Log::open(dir)?;
+    let log = open(dir, events)?;
     load(&log, generator, (0, events), EVENTS_PER_COMMIT, progress)?;
     Ok(log.close()?)
 }

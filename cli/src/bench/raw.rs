@@ -22,7 +22,10 @@ use crate::bench::measure::Slice;
 pub struct RawFile {
     path: PathBuf,
     file: File,
+    /// Where the next write goes.
     next: u64,
+    /// Up to here there may be something else than zeros.
+    used: u64,
 }
 
 impl RawFile {
@@ -36,6 +39,7 @@ impl RawFile {
             file: made.map_err(|source| failed(path, "create", source))?,
             path: path.to_owned(),
             next: 0,
+            used: RAW_LEN,
         };
         raw.renew()?;
         Ok(raw)
@@ -48,12 +52,12 @@ impl RawFile {
     pub fn renew(&mut self) -> Result<(), BenchError> {
         let zeros = vec![0; ZEROS_LEN];
         let write = |at| self.file.write_all_at(&zeros, at);
-        (0..RAW_LEN)
+        (0..self.used)
             .step_by(ZEROS_LEN)
             .try_for_each(write)
             .and_then(|()| self.file.sync_all())
             .map_err(|source| failed(&self.path, "prepare", source))?;
-        self.next = 0;
+        (self.next, self.used) = (0, 0);
         Ok(())
     }
 
@@ -74,6 +78,7 @@ impl RawFile {
         });
         synced.map_err(|source| failed(&self.path, "write to", source))?;
         self.next += len;
+        self.used = self.used.max(self.next);
         Ok(self.next + len <= RAW_LEN)
     }
 

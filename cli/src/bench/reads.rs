@@ -46,7 +46,7 @@ pub(crate) fn run(session: &mut Session<'_>) -> Result<(), BenchError> {
 }
 
 /// Aggregates to be read, in no order, with the events that each has.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Readers {
     aggregates: Vec<(AggregateId, u64)>,
     next: usize,
@@ -110,6 +110,20 @@ impl Readers {
         Slice::run(limit, || self.read_next(&log.view()).map(|_| true))
     }
 
+    /// Leaves out what is beyond this number of aggregates.
+    #[must_use]
+    pub fn at_most(mut self, aggregates: usize) -> Self {
+        self.aggregates.truncate(aggregates.max(1));
+        self.next = 0;
+        self
+    }
+
+    /// Number of aggregates; never 0.
+    #[expect(clippy::len_without_is_empty, reason = "there is always one")]
+    pub fn len(&self) -> usize {
+        self.aggregates.len()
+    }
+
     /// Mean number of events.
     pub fn mean_events(&self) -> f64 {
         let events: u64 = self.aggregates.iter().map(|(_, count)| count).sum();
@@ -143,7 +157,7 @@ fn is_whole(event: &Event<'_>) -> bool {
 }
 
 fn w4(session: &mut Session<'_>) -> Result<(), BenchError> {
-    let log = Log::open(session.loaded()?)?;
+    let log = session.open_loaded()?;
     let (generator, events) = (session.generator(), session.events());
     let all = 0..generator.aggregate_count(events);
     let mut readers = Readers::of_about_ten(generator, events, all);
@@ -170,7 +184,7 @@ fn w4_hot(session: &mut Session<'_>) -> Result<(), BenchError> {
     let dir = session.new_dir("w4hot")?;
     let count = (session.events() / 10).clamp(100, 10_000);
     let (generator, id) = (session.generator(), AggregateId::from(HOT));
-    let log = Log::open(dir.path())?;
+    let log = session.open(dir.path())?;
     let progress = session.loading(3 * count);
     crate::bench::load(&log, generator, (0, count), 100, &progress)?;
     for first in (0..count).step_by(100) {
@@ -185,7 +199,7 @@ fn w4_hot(session: &mut Session<'_>) -> Result<(), BenchError> {
     log.close()?;
     drop(progress);
 
-    let log = Log::open(dir.path())?;
+    let log = session.open(dir.path())?;
     let mut own = Measured::default();
     let progress = session.slices(1);
     for _ in 0..session.pace().rounds {
@@ -207,12 +221,12 @@ fn replays(
     query: &Query,
     expected: u64,
 ) -> Result<(), BenchError> {
-    let log = Log::open(session.loaded()?)?;
+    let log = session.open_loaded()?;
     let (mut own, progress) = (Measured::default(), session.slices(1));
     for _ in 0..session.pace().rounds {
         let (view, clock) = (log.view(), Stopwatch::start());
         let (mut count, mut last) = (0, 0);
-        for event in view.read(.., query, Direction::Forward) {
+        for event in view.read(..=session.events(), query, Direction::Forward) {
             let event = event?;
             count += 1;
             if event.position() <= last || !is_whole(&event) {
@@ -235,7 +249,7 @@ fn replays(
 }
 
 /// What counts as about ten events.
-const ABOUT_TEN: RangeInclusive<u32> = 8..=12;
+pub(crate) const ABOUT_TEN: RangeInclusive<u32> = 8..=12;
 
 /// So many aggregates are read over and over: more than any cache of a processor holds.
 const AGGREGATES_READ: usize = 50_000;

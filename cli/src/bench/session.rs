@@ -1,14 +1,15 @@
 //! One run of some workloads: what they share, and where their results go.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use annals_engine::Log;
 use indicatif::ProgressBar;
 use tempfile::TempDir;
 
 use crate::bench::error::BenchError;
 use crate::bench::generator::Generator;
 use crate::bench::line::Line;
-use crate::bench::loaded::load_new;
+use crate::bench::loaded::{load_new, open};
 use crate::bench::machine::{CpuMeter, cores};
 use crate::bench::measure::Pace;
 use crate::bench::{Plan, SEED};
@@ -30,7 +31,7 @@ impl<'a> Session<'a> {
         plan: &'a Plan,
         emit: &'a mut dyn FnMut(Line) -> Result<(), BenchError>,
     ) -> Result<Self, BenchError> {
-        plan.check_room()?;
+        plan.check()?;
         let home = tempfile::Builder::new()
             .prefix("annals-bench-")
             .tempdir_in(&plan.dir)
@@ -99,12 +100,23 @@ impl<'a> Session<'a> {
         progress::of_slices(kinds * self.pace().rounds as u64, self.doing.clone())
     }
 
+    /// A bar over other steps.
+    pub(crate) fn steps(&self, total: u64) -> ProgressBar {
+        progress::of_slices(total, self.doing.clone())
+    }
+
+    /// The program whose children are killed.
+    pub(crate) fn program(&self) -> &Path {
+        &self.plan.program
+    }
+
     /// A bar over events.
     pub(crate) fn loading(&self, events: u64) -> ProgressBar {
         progress::of_events(events, format!("{}: loading", self.doing))
     }
 
-    /// The log with all events of the generator, closed; made at the first call and kept to the end.
+    /// The log of the generator's first events, and perhaps more of them behind, closed; made at the first call
+    /// and kept to the end.
     pub(crate) fn loaded(&mut self) -> Result<PathBuf, BenchError> {
         if let Some(dir) = &self.loaded {
             return Ok(dir.clone());
@@ -114,9 +126,20 @@ impl<'a> Session<'a> {
         load_new(&dir, &self.generator, events, &self.loading(events))?;
         Ok(self.loaded.insert(dir).clone())
     }
+
+    /// That log, open.
+    pub(crate) fn open_loaded(&mut self) -> Result<Log, BenchError> {
+        let dir = self.loaded()?;
+        self.open(&dir)
+    }
+
+    /// Opens a log, or makes it.
+    pub(crate) fn open(&self, dir: &Path) -> Result<Log, BenchError> {
+        open(dir, self.plan.events)
+    }
 }
 
-fn failed(dir: &std::path::Path, doing: &'static str, source: std::io::Error) -> BenchError {
+fn failed(dir: &Path, doing: &'static str, source: std::io::Error) -> BenchError {
     BenchError::Directory {
         dir: dir.to_owned(),
         doing,
