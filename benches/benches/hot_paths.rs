@@ -1,18 +1,20 @@
-//! The hot paths, one group each: frames and checksums, lookups, appends, reads.
+//! The hot paths, one group each: frames and checksums, lookups, appends, conditions, reads.
 //!
 //! For comparing a change with what was before, on one quiet machine. Never for passing or failing.
 
 use std::hint::black_box;
 use std::time::Duration;
 
-use annals_benches::{EVENT_LEN, TOPIC, aggregate, event, payload, record};
-use annals_engine::{Batch, Direction, Durability, Log, LogOptions, Query};
-use annals_index::{
-    Error, GrowingIndex, Heads, HeadsIdentity, IdHash, Identity, KeyHash, KeyIndex, KeyKind,
-    Previous, SealedIndex, TailIndex, fold_heads,
+use annals_benches::{
+    EVENT_LEN, KEY_COUNT, SALT, TOPIC, aggregate, encode_frame, event, key, payload, record,
+    tail_index,
 };
-use annals_segments::format::frame::{Frame, FrameFields, FrameKind, FrameWriter, Preamble};
-use annals_segments::format::record::{RecordPlace, body_crc, place_record, set_event_id};
+use annals_engine::{Batch, Direction, Durability, Log, LogOptions, Query, QueryItem};
+use annals_index::{
+    Error, Heads, HeadsIdentity, KeyHash, KeyIndex, Previous, SealedIndex, fold_heads,
+};
+use annals_segments::format::frame::Frame;
+use annals_segments::format::record::body_crc;
 use criterion::measurement::WallTime;
 use criterion::{
     BatchSize, BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main,
@@ -20,39 +22,6 @@ use criterion::{
 use tempfile::TempDir;
 
 // ---- Frames ----
-
-const SALT: u64 = 42;
-const TIME_US: u64 = 1_700_000_000_000_000;
-
-/// Encodes and places a batch, as the caller's thread and the leader do between them.
-fn encode_frame(events: u32, payload: &[u8], out: &mut Vec<u8>) {
-    out.clear();
-    let mut preamble = Preamble::default();
-    preamble.define_topic(0, TOPIC);
-    let frame = FrameWriter::new(FrameKind::Batch, &preamble, out);
-    for ordinal in 0..events {
-        let start = out.len();
-        let id = aggregate(u64::from(ordinal));
-        record(&id, payload).encode(out);
-        let encoded = &mut out[start..];
-        set_event_id(encoded, [ordinal as u8; 16]);
-        let crc = body_crc(encoded);
-        let place = RecordPlace {
-            version: 1,
-            topic: 0,
-            distance: (start - frame.start()) as u32,
-            ordinal,
-        };
-        place_record(encoded, place, crc, 1 + u64::from(ordinal), TIME_US, SALT);
-    }
-    let fields = FrameFields {
-        event_count: events,
-        base_position: 1,
-        durable_upto: 0,
-        time_us: TIME_US,
-    };
-    frame.finish(out, fields, SALT);
-}
 
 fn frames(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("frame");
@@ -81,32 +50,6 @@ fn frames(criterion: &mut Criterion) {
 }
 
 // ---- Lookups ----
-
-const SEED: u64 = 99;
-const KEY_COUNT: u64 = 80_000;
-const EVENTS_OF_KEY: u64 = 3;
-
-fn key(number: u64) -> KeyHash {
-    KeyHash::new(SEED, KeyKind::AggregateUuid, aggregate(number).as_bytes())
-}
-
-/// The index of a segment full of events, as it is while the segment is written.
-fn tail_index() -> TailIndex {
-    let mut tail = TailIndex::new(Identity {
-        log_id: [1; 16],
-        segment: 1,
-        salt: SALT,
-        base_position: 1,
-        event_count: 0,
-    });
-    for number in 0..KEY_COUNT * EVENTS_OF_KEY {
-        let id = u128::from(number).to_le_bytes();
-        let offset = 4096 + 300 * number as u32;
-        let keys = [key(number % KEY_COUNT)];
-        tail.push(offset, TIME_US + number, id, IdHash::new(SEED, &id), keys);
-    }
-    tail
-}
 
 /// Times `lookup` over keys in no order, those that are there and those that are not.
 fn probe(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, lookup: impl Fn(KeyHash) -> u64) {
@@ -186,6 +129,28 @@ fn appends(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// Appends of one event on the condition that nothing of its type with its tag came since.
+fn conditions(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("condition");
+    let (_dir, log) = new_log();
+    let mut number = 0;
+    group.throughput(Throughput::Elements(1));
+    group.bench_function("type_and_tag/buffered", |bencher| {
+        let make = || {
+            number += 1;
+            let tag = format!("customer:{:06}", number * 48_271 % 100_000);
+            let item = QueryItem::new().topic(TOPIC).tag(tag.as_str());
+            Batch::from(event(number % 100_000).tag(tag))
+                .durability(Durability::Buffered)
+                .fail_if_match(item.into(), log.head())
+        };
+        let append = |batch| log.append(batch).expect("nothing came since");
+        // One at a time: the head that a batch names is that of the moment.
+        bencher.iter_batched(make, append, BatchSize::PerIteration);
+    });
+    group.finish();
+}
+
 // ---- Reads ----
 
 const READ_EVENTS: u64 = 200_000;
@@ -251,6 +216,6 @@ criterion_group! {
         .warm_up_time(Duration::from_millis(300))
         .measurement_time(Duration::from_secs(1))
         .sample_size(20);
-    targets = frames, lookups, appends, reads
+    targets = frames, lookups, appends, conditions, reads
 }
 criterion_main!(hot_paths);

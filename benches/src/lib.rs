@@ -1,10 +1,14 @@
-//! The event that every benchmark uses, so that their figures can be compared.
+//! The event that every benchmark uses, so that their figures can be compared, and frames and indexes of it.
 //!
 //! It has the size of an ordinary event of business software: the UUID of an aggregate (16 bytes), a topic of
 //! 24 bytes, a payload of 200 bytes of JSON.
 
 use annals_engine::NewEvent;
-use annals_segments::format::record::{IdKind, RecordBody};
+use annals_index::{GrowingIndex, IdHash, Identity, KeyHash, KeyKind, TailIndex};
+use annals_segments::format::frame::{FrameFields, FrameKind, FrameWriter, Preamble};
+use annals_segments::format::record::{
+    IdKind, RecordBody, RecordPlace, body_crc, place_record, set_event_id,
+};
 use uuid::Uuid;
 
 /// Stored name of the event's type: 24 bytes.
@@ -48,4 +52,69 @@ pub fn record<'a>(aggregate: &'a Uuid, payload: &'a [u8]) -> RecordBody<'a> {
         metadata: &[],
         payload,
     }
+}
+
+/// Salt of the segment that frames and indexes belong to.
+pub const SALT: u64 = 42;
+/// When everything happens: microseconds since the Unix epoch.
+pub const TIME_US: u64 = 1_700_000_000_000_000;
+
+/// Encodes and places a batch, as the caller's thread and the leader do between them.
+pub fn encode_frame(events: u32, payload: &[u8], out: &mut Vec<u8>) {
+    out.clear();
+    let mut preamble = Preamble::default();
+    preamble.define_topic(0, TOPIC);
+    let frame = FrameWriter::new(FrameKind::Batch, &preamble, out);
+    for ordinal in 0..events {
+        let start = out.len();
+        let id = aggregate(u64::from(ordinal));
+        record(&id, payload).encode(out);
+        let encoded = &mut out[start..];
+        set_event_id(encoded, [ordinal as u8; 16]);
+        let crc = body_crc(encoded);
+        let place = RecordPlace {
+            version: 1,
+            topic: 0,
+            distance: (start - frame.start()) as u32,
+            ordinal,
+        };
+        place_record(encoded, place, crc, 1 + u64::from(ordinal), TIME_US, SALT);
+    }
+    let fields = FrameFields {
+        event_count: events,
+        base_position: 1,
+        durable_upto: 0,
+        time_us: TIME_US,
+    };
+    frame.finish(out, fields, SALT);
+}
+
+/// Seed of the hashes of keys.
+pub const SEED: u64 = 99;
+/// Keys of [`tail_index`].
+pub const KEY_COUNT: u64 = 80_000;
+/// Events of each key.
+pub const EVENTS_OF_KEY: u64 = 3;
+
+/// Key of the aggregate of this number; [`tail_index`] has those below [`KEY_COUNT`].
+pub fn key(number: u64) -> KeyHash {
+    KeyHash::new(SEED, KeyKind::AggregateUuid, aggregate(number).as_bytes())
+}
+
+/// The index of a segment full of events, as it is while the segment is written.
+pub fn tail_index() -> TailIndex {
+    let mut tail = TailIndex::new(Identity {
+        log_id: [1; 16],
+        segment: 1,
+        salt: SALT,
+        base_position: 1,
+        event_count: 0,
+    });
+    for number in 0..KEY_COUNT * EVENTS_OF_KEY {
+        let id = u128::from(number).to_le_bytes();
+        let offset = 4096 + 300 * number as u32;
+        let keys = [key(number % KEY_COUNT)];
+        tail.push(offset, TIME_US + number, id, IdHash::new(SEED, &id), keys);
+    }
+    tail
 }

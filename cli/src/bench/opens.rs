@@ -18,7 +18,7 @@ use crate::bench::appends::Target;
 use crate::bench::error::BenchError;
 use crate::bench::generator::Generator;
 use crate::bench::line::{Line, rounded};
-use crate::bench::loaded::{EVENTS_PER_COMMIT, load, open};
+use crate::bench::loaded::{EVENTS_PER_COMMIT, load, load_new, open};
 use crate::bench::measure::median;
 use crate::bench::session::Session;
 use crate::stopwatch::Stopwatch;
@@ -40,9 +40,13 @@ pub(crate) fn run(session: &mut Session<'_>) -> Result<(), BenchError> {
     {
         return Ok(());
     }
+    // A log of its own: it grows with every kill, and what others read has the events that were asked for.
+    let home = session.new_dir("w6")?;
+    let (dir, events) = (home.path().join("log"), session.events());
+    load_new(&dir, session.generator(), events, &session.loading(events))?;
     let opened = Opened {
         name: "W6",
-        dir: session.loaded()?,
+        dir,
         window: session.events(),
         scattered: 0,
     };
