@@ -6,6 +6,7 @@ use crate::bench::error::BenchError;
 use crate::bench::heap::peak_heap;
 use crate::bench::line::{Line, rounded};
 use crate::bench::loaded::{EVENTS_PER_COMMIT, load};
+use crate::bench::machine::bytes_of_other_files;
 use crate::bench::session::Session;
 
 pub(crate) fn run(session: &mut Session<'_>) -> Result<(), BenchError> {
@@ -61,12 +62,18 @@ fn bytes_per_event(session: &Session<'_>, per_commit: u64) -> Result<f64, BenchE
     stored_bytes_per_event(dir.path(), events)
 }
 
-/// Of a closed log of so many events: what is prepared ahead does not count.
+/// Of a closed log of so many events: the log up to its last frame, and every file that is not a segment. What is
+/// prepared ahead does not count.
 pub(crate) fn stored_bytes_per_event(
     dir: &std::path::Path,
     events: u64,
 ) -> Result<f64, BenchError> {
     let stats = Log::open_read_only(dir)?.stats()?;
     BenchError::check("W7bytes", "events", stats.events, events)?;
-    Ok(stats.bytes as f64 / events as f64)
+    let others = bytes_of_other_files(dir, ".seg").map_err(|source| BenchError::Directory {
+        dir: dir.to_owned(),
+        doing: "list it",
+        source,
+    })?;
+    Ok((stats.log_bytes + others) as f64 / events as f64)
 }

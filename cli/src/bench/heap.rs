@@ -39,6 +39,7 @@ pub fn peak_heap<T>(work: impl FnOnce() -> T) -> (T, Option<u64>) {
     (done, is_counted.then_some(peak))
 }
 
+#[inline]
 fn add(bytes: usize) {
     if COUNTS.load(Ordering::Relaxed) {
         let live = LIVE.fetch_add(bytes as i64, Ordering::Relaxed) + bytes as i64;
@@ -49,6 +50,7 @@ fn add(bytes: usize) {
     }
 }
 
+#[inline]
 fn take(bytes: usize) {
     if COUNTS.load(Ordering::Relaxed) {
         LIVE.fetch_sub(bytes as i64, Ordering::Relaxed);
@@ -83,5 +85,27 @@ unsafe impl GlobalAlloc for CountingAllocator {
         let moved = unsafe { System.realloc(pointer, layout, new_size) };
         take(layout.size());
         moved
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[global_allocator]
+    static ALLOCATOR: CountingAllocator = CountingAllocator;
+
+    #[test]
+    fn the_peak_is_counted_and_not_what_was_there_before_or_is_left() {
+        let before = vec![1u8; 1 << 20];
+        // Other tests may allocate meanwhile: less would be wrong, a little more is theirs.
+        let (left, peak) = peak_heap(|| {
+            let mut grown = vec![1u8; 8 << 20];
+            grown.extend_from_slice(&before);
+            drop(grown);
+            vec![1u8; 16]
+        });
+        assert_eq!(left.len(), 16);
+        assert!(peak.unwrap() >= 9 << 20, "{peak:?}");
     }
 }

@@ -40,6 +40,21 @@ pub fn is_in_memory(dir: &Path) -> bool {
     }
 }
 
+/// Bytes of the files in a directory whose names do not end so.
+///
+/// # Errors
+/// What the system says.
+pub(crate) fn bytes_of_other_files(dir: &Path, suffix: &str) -> io::Result<u64> {
+    let mut bytes = 0;
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if !entry.file_name().to_string_lossy().ends_with(suffix) {
+            bytes += entry.metadata()?.len();
+        }
+    }
+    Ok(bytes)
+}
+
 /// Tells how many cores were busy for others while something ran.
 #[derive(Clone, Copy, Debug)]
 pub struct CpuMeter {
@@ -129,6 +144,15 @@ mod tests {
         let own = "77 (a ) b) S 1 2 3 4 5 6 7 8 9 10 100 20 3 4 20 0 1";
         assert_eq!(own_ticks(own), Some(127));
         assert_eq!(own_ticks(""), None);
+    }
+
+    #[test]
+    fn files_of_one_kind_are_left_out() {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, len) in [("a.seg", 100), ("a.idx", 20), ("heads-a", 3)] {
+            fs::write(dir.path().join(name), vec![0; len]).unwrap();
+        }
+        assert_eq!(bytes_of_other_files(dir.path(), ".seg").unwrap(), 23);
     }
 
     #[test]

@@ -53,6 +53,21 @@ pub(crate) fn run(session: &mut Session<'_>) -> Result<(), BenchError> {
     opened.run(session)
 }
 
+/// What opens took.
+#[derive(Clone, Debug, Default)]
+struct Opens {
+    millis: Vec<f64>,
+    /// Most bytes of frames that one of them read.
+    scanned_bytes_max: u64,
+}
+
+impl Opens {
+    fn push(&mut self, log: &Log, millis: f64) {
+        self.millis.push(millis);
+        self.scanned_bytes_max = self.scanned_bytes_max.max(log.recovery().scanned_bytes);
+    }
+}
+
 impl Opened<'_> {
     /// After kills of durable and of buffered appends, and after a close.
     pub(crate) fn run(&self, session: &mut Session<'_>) -> Result<(), BenchError> {
@@ -77,22 +92,19 @@ impl Opened<'_> {
         Ok(())
     }
 
-    fn emit(
-        &self,
-        session: &mut Session<'_>,
-        name: &str,
-        opens: Vec<f64>,
-    ) -> Result<(), BenchError> {
+    fn emit(&self, session: &mut Session<'_>, name: &str, opens: Opens) -> Result<(), BenchError> {
         let events = Log::open_read_only(&self.dir)?.head();
+        let millis = opens.millis;
         let (least, most) = (
-            opens.iter().copied().fold(f64::INFINITY, f64::min),
-            opens.iter().copied().fold(0.0, f64::max),
+            millis.iter().copied().fold(f64::INFINITY, f64::min),
+            millis.iter().copied().fold(0.0, f64::max),
         );
-        let line = Line::less_is_better(name, median(opens), "ms")
+        let line = Line::less_is_better(name, median(millis), "ms")
             .with("events", events)
             .with("tail_events", self.tail_events())
             .with("min_ms", rounded(least))
             .with("max_ms", rounded(most))
+            .with("scanned_bytes", opens.scanned_bytes_max)
             .with("runs", OPENS);
         session.emit(line)
     }
@@ -106,8 +118,8 @@ impl Opened<'_> {
         session: &Session<'_>,
         durability: Durability,
         bar: &ProgressBar,
-    ) -> Result<Vec<f64>, BenchError> {
-        let mut opens = Vec::new();
+    ) -> Result<Opens, BenchError> {
+        let mut opens = Opens::default();
         for _ in 0..OPENS {
             let acknowledged = self.append_and_kill(session.program(), durability)?;
             let (log, millis) = timed_open(session, &self.dir)?;
@@ -117,13 +129,13 @@ impl Opened<'_> {
             BenchError::check(self.name, "acknowledged events that are lost", lost, 0)?;
             self.check_last(session, &log)?;
             log.close()?;
-            opens.push(millis);
+            opens.push(&log, millis);
             bar.inc(1);
         }
         Ok(opens)
     }
 
-    fn clean(&self, session: &Session<'_>, bar: &ProgressBar) -> Result<Vec<f64>, BenchError> {
+    fn clean(&self, session: &Session<'_>, bar: &ProgressBar) -> Result<Opens, BenchError> {
         let log = session.open(&self.dir)?;
         let head = log.head();
         let to = head + self.tail_events();
@@ -136,7 +148,7 @@ impl Opened<'_> {
             &ProgressBar::hidden(),
         )?;
         log.close()?;
-        let mut opens = Vec::new();
+        let mut opens = Opens::default();
         for _ in 0..OPENS {
             let (log, millis) = timed_open(session, &self.dir)?;
             let is_clean = log.recovery().outcome == RecoveryOutcome::Clean;
@@ -144,7 +156,7 @@ impl Opened<'_> {
             BenchError::check(self.name, "head", log.head(), to)?;
             self.check_last(session, &log)?;
             log.close()?;
-            opens.push(millis);
+            opens.push(&log, millis);
             bar.inc(1);
         }
         Ok(opens)

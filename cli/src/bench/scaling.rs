@@ -252,6 +252,8 @@ fn version_check(session: &mut Session<'_>) -> Result<(), BenchError> {
                 bar.set_position(segments.min(most));
             }
         }
+        // The last segments are folded behind the appends.
+        session.pace().rest();
         checks.push((segments, version_check_slices(session, &log)?));
     }
     let [(_, few), (_, _), (segments, many)] = &checks[..] else {
