@@ -46,6 +46,18 @@ pub enum BenchError {
         expected: u64,
     },
 
+    /// An event is not what was written: what was measured is worth nothing.
+    #[error(
+        "{workload}: position {position}: found another event than was written there, or in another order; \
+         this is a bug, please report it"
+    )]
+    WrongEvent {
+        /// The workload.
+        workload: String,
+        /// Where it was found.
+        position: u64,
+    },
+
     /// There is not enough room, which is asked before anything is written.
     #[error(
         "{dir}: {free} are free and about {needed} are needed; give a --dir with more room, fewer --events, \

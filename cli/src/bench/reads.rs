@@ -55,6 +55,9 @@ pub struct Readers {
 impl Readers {
     /// Those aggregates `among` the first `events` of a generator that have about ten; all when there are none
     /// such.
+    ///
+    /// # Panics
+    /// When none of the aggregates `among` has an event.
     pub fn of_about_ten(generator: &Generator, events: u64, among: std::ops::Range<u64>) -> Self {
         Self::of(generator, events, among.clone(), ABOUT_TEN)
             .or_else(|| Self::of(generator, events, among, 1..=u32::MAX))
@@ -143,7 +146,7 @@ fn read_aggregate(view: &View, id: &AggregateId, count: u64) -> Result<(), Bench
         let event = event?;
         version += 1;
         if event.version() != Some(version) || !is_whole(&event) {
-            return BenchError::check("read", "an event of an aggregate", event.position(), 0);
+            return Err(wrong("read of an aggregate", &event));
         }
     }
     BenchError::check("read", "events of an aggregate", version, count)
@@ -154,6 +157,13 @@ fn read_aggregate(view: &View, id: &AggregateId, count: u64) -> Result<(), Bench
 fn is_whole(event: &Event<'_>) -> bool {
     let payload = event.payload();
     payload.len() == PAYLOAD_LEN && payload.starts_with(b"{\"") && payload.ends_with(b"\"}")
+}
+
+fn wrong(workload: &str, event: &Event<'_>) -> BenchError {
+    BenchError::WrongEvent {
+        workload: workload.to_owned(),
+        position: event.position(),
+    }
 }
 
 fn w4(session: &mut Session<'_>) -> Result<(), BenchError> {
@@ -230,7 +240,7 @@ fn replays(
             let event = event?;
             count += 1;
             if event.position() <= last || !is_whole(&event) {
-                return BenchError::check(name, "an event of a replay", event.position(), last + 1);
+                return Err(wrong(name, &event));
             }
             last = event.position();
         }
@@ -256,3 +266,69 @@ const AGGREGATES_READ: usize = 50_000;
 
 /// The aggregate of W4hot.
 const HOT: uuid::Uuid = uuid::Uuid::from_u128(0x0c0f_fee0);
+
+#[cfg(test)]
+mod tests {
+    use annals_engine::Version;
+    use indicatif::ProgressBar;
+
+    use super::*;
+
+    fn loaded(generator: &Generator, events: u64) -> Log {
+        let log = Log::in_memory().unwrap();
+        crate::bench::load(&log, generator, (0, events), 100, &ProgressBar::hidden()).unwrap();
+        log
+    }
+
+    #[test]
+    fn what_was_written_is_read_and_anything_else_is_an_error() {
+        let generator = Generator::new(7, 2_000);
+        let log = loaded(&generator, 2_000);
+        let readers = Readers::of_about_ten(&generator, 2_000, 0..200);
+        let sizes = 8.0..=12.0;
+        assert!(
+            sizes.contains(&readers.mean_events()),
+            "{}",
+            readers.mean_events()
+        );
+        let read_all = || {
+            let mut readers = readers.clone();
+            (0..readers.len()).try_for_each(|_| readers.read_next(&log.view()).map(drop))
+        };
+        read_all().unwrap();
+
+        // One event more than is known.
+        let id = readers.ids().next().unwrap().clone();
+        let _ =
+            log.append(NewEvent::new("t", generator.sample(0).payload.as_slice()).aggregate(id));
+        assert!(matches!(read_all(), Err(BenchError::Wrong { .. })));
+    }
+
+    #[test]
+    fn a_gap_in_the_versions_or_a_foreign_payload_is_an_error() {
+        let log = Log::in_memory().unwrap();
+        let sample = Generator::new(7, 1_000);
+        let payload = sample.sample(0).payload.as_slice();
+        let (gap, foreign) = (
+            AggregateId::from(HOT),
+            AggregateId::text("foreign").unwrap(),
+        );
+        let event =
+            |id: &AggregateId, payload: &[u8]| NewEvent::new("t", payload).aggregate(id.clone());
+        let _ = log.append(event(&gap, payload).version(Version::Given(2)));
+        let _ = log.append(event(&foreign, b"{\"\"}"));
+        for id in [gap, foreign] {
+            let read = read_aggregate(&log.view(), &id, 1);
+            assert!(
+                matches!(read, Err(BenchError::WrongEvent { .. })),
+                "{read:?}"
+            );
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "so there is an aggregate")]
+    fn readers_of_nothing_are_refused() {
+        let _ = Readers::of_about_ten(&Generator::new(7, 1_000), 1_000, 0..0);
+    }
+}
