@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 use clap::{ColorChoice, Parser, Subcommand};
 
+use crate::bench::EVENTS_MIN;
+
 /// An event log in one directory: try it, fill it, read it, check it.
 #[derive(Debug, Parser)]
 #[command(name = "annals", version, color = ColorChoice::Never, propagate_version = true, after_long_help = EXIT_CODES)]
@@ -226,7 +228,7 @@ pub(crate) struct BenchArgs {
     pub(crate) json: bool,
 
     /// Events of the logs that are read; other figures are scaled with it. At least 1000.
-    #[arg(long, value_name = "N", default_value = "1000000", value_parser = clap::value_parser!(u64).range(1000..))]
+    #[arg(long, value_name = "N", default_value = "1000000", value_parser = clap::value_parser!(u64).range(EVENTS_MIN..))]
     pub(crate) events: u64,
 
     /// A directory of the disk that is meant; the current one by default. A new directory is made in it

@@ -46,7 +46,7 @@ use self::session::Session;
 /// What to run and where.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Events of a loaded log, at least 1,000; other figures are scaled with it.
+    /// Events of a loaded log, at least [`EVENTS_MIN`]; other figures are scaled with it.
     pub events: u64,
     /// A directory of the disk that is meant. A directory is made in it, and removed at the end.
     pub dir: PathBuf,
@@ -77,36 +77,45 @@ impl Plan {
 
     /// Bytes that the workloads need on the disk at one time, roughly and at most.
     pub fn bytes_needed(&self) -> u64 {
-        self.only
-            .names()
-            .map(|name| self.bytes_needed_by(name))
+        let needed = self.only.names().map(|name| self.bytes_needed_by(name));
+        needed
             .max()
             .unwrap_or(0)
-            + self.loaded_bytes()
+            .saturating_add(self.loaded_bytes())
     }
 
     /// Of the log that several workloads read, which stays until the end.
     fn loaded_bytes(&self) -> u64 {
-        self.events * EVENT_BYTES + LOG_BYTES
+        self.events
+            .saturating_mul(EVENT_BYTES)
+            .saturating_add(LOG_BYTES)
     }
 
     fn bytes_needed_by(&self, workload: &str) -> u64 {
         // Appends last a number of slices, not of events; the buffered ones fill a raw file's length in each.
         let slices = Pace::of(self.events).rounds as u64 * RAW_LEN;
         let events = match workload {
-            "WC" => 2 * self.events,
+            "WC" => self.events.saturating_mul(2),
             "W10.new_version_check" => self.events / 4,
-            large if large.starts_with("W10.") => scaling::TIMES * self.events,
+            large if large.starts_with("W10.") => self.events.saturating_mul(scaling::TIMES),
             _ => self.events,
         };
-        events * EVENT_BYTES + 2 * slices + 3 * LOG_BYTES
+        events
+            .saturating_mul(EVENT_BYTES)
+            .saturating_add(2 * slices + 3 * LOG_BYTES)
     }
 
-    /// Whether the directory is there and has the room; [`Plan::run`] asks too.
+    /// Whether there are events enough, and the directory is there and has the room; [`Plan::run`] asks too.
     ///
     /// # Errors
-    /// [`BenchError::Directory`], [`BenchError::NoRoom`].
+    /// [`BenchError::TooFewEvents`], [`BenchError::Directory`], [`BenchError::NoRoom`].
     pub fn check(&self) -> Result<(), BenchError> {
+        if self.events < EVENTS_MIN {
+            return Err(BenchError::TooFewEvents {
+                found: self.events,
+                min: EVENTS_MIN,
+            });
+        }
         let needed = self.bytes_needed();
         let free = machine::free_bytes(&self.dir).map_err(|source| BenchError::Directory {
             dir: self.dir.clone(),
@@ -126,6 +135,9 @@ impl Plan {
 
 /// Seed of the generator's events in [`Plan::run`]: any would do, a fixed one makes runs alike.
 pub const SEED: u64 = 20_261_123;
+
+/// With fewer events there may be none that is rare.
+pub const EVENTS_MIN: u64 = RARE;
 
 /// Bytes that an event takes in a log of ours, its part of the indexes included, rounded up.
 const EVENT_BYTES: u64 = 350;

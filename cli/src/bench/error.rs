@@ -58,6 +58,15 @@ pub enum BenchError {
         position: u64,
     },
 
+    /// Too few events for what is rare among them to be there.
+    #[error("{found} events, at least {min} are needed; give more --events")]
+    TooFewEvents {
+        /// What was asked for.
+        found: u64,
+        /// What is needed.
+        min: u64,
+    },
+
     /// There is not enough room, which is asked before anything is written.
     #[error(
         "{dir}: {free} are free and about {needed} are needed; give a --dir with more room, fewer --events, \

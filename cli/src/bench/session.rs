@@ -22,6 +22,7 @@ pub(crate) struct Session<'a> {
     generator: Generator,
     emit: &'a mut dyn FnMut(Line) -> Result<(), BenchError>,
     meter: CpuMeter,
+    workload: String,
     doing: String,
     loaded: Option<PathBuf>,
 }
@@ -42,6 +43,7 @@ impl<'a> Session<'a> {
             generator: Generator::new(SEED, plan.events),
             emit,
             meter: CpuMeter::start(),
+            workload: String::new(),
             doing: String::new(),
             loaded: None,
         })
@@ -57,6 +59,7 @@ impl<'a> Session<'a> {
         let wants = self.wants(workload);
         if wants {
             self.meter = CpuMeter::start();
+            self.workload = workload.to_owned();
             self.doing = format!("{workload} {doing}");
         }
         wants
@@ -112,7 +115,7 @@ impl<'a> Session<'a> {
 
     /// A bar over events.
     pub(crate) fn loading(&self, events: u64) -> ProgressBar {
-        progress::of_events(events, format!("{}: loading", self.doing))
+        progress::of_events(events, format!("{} loading", self.workload))
     }
 
     /// The log of the generator's first events, and perhaps more of them behind, closed; made at the first call

@@ -161,7 +161,7 @@ fn what_cannot_be_run_is_said_before_anything_is_made() {
     bench(dir.path(), &["--only", "W1,W11"])
         .code(2)
         .error("no workload \"W11\"; there are W1 W2.16");
-    let huge = ["--events", "1000000000000", "--only", "W5"];
+    let huge = ["--events", "18446744073709551615", "--only", "W5"];
     let mut args = vec!["bench", "--dir", dir.path().to_str().unwrap()];
     args.extend(huge);
     run(args)
