@@ -357,7 +357,7 @@ mod tests {
 
     fn file_event(topic: &str, path: &str, payload: &str) -> String {
         let author = author_of(&commit(false, Vec::new()));
-        let event = NewEvent::new(topic, payload)
+        let event = NewEvent::new(topic.to_owned(), payload.to_owned())
             .aggregate(AggregateId::text(format!("file:{path}")).unwrap())
             .tag("commit:c0ffee")
             .metadata("correlation_id", "c0ffee")
