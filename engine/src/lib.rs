@@ -59,7 +59,7 @@ pub use batch::{Batch, Durability, Expected, NewEvent, Version};
 pub use error::{Error, ExpectedVersion, Limit};
 pub use event::{Event, RecordedEvent};
 pub use log::{Appended, Log};
-pub use options::LogOptions;
+pub use options::{LogOptions, ReadIo};
 pub use query::{Direction, Query, QueryItem};
 pub use report::{Damage, RecoveryOutcome, RecoveryReport, Stats, TornTail, VerifyReport};
 pub use subscription::{StopHandle, Subscription};

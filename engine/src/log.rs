@@ -22,7 +22,7 @@ use crate::directory::Directory;
 use crate::error::Error;
 use crate::event::RecordedEvent;
 use crate::housekeeping::Housekeeper;
-use crate::options::LogOptions;
+use crate::options::{LogOptions, ReadIo};
 use crate::prepared::PreparedBatch;
 use crate::query::{Direction, Query};
 use crate::recovery;
@@ -628,6 +628,14 @@ impl Inner {
     }
 
     pub(crate) fn view(&self) -> View {
+        if self.options.read_io == ReadIo::Pread && self.set().is_crowded() {
+            self.update_set(|set| {
+                // Somebody else may have been faster.
+                if set.is_crowded() {
+                    *set = set.let_go();
+                }
+            });
+        }
         // In this order: what is durable is visible, and what is visible is in the set.
         let durable = self.durable_head();
         let visible = self.visible.load(Ordering::Acquire);

@@ -5,10 +5,34 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use annals_segments::format::{FRAME_LEN_MAX, SEGMENT_LEN_MAX, SEGMENT_LEN_MIN};
-use annals_segments::{Clock, Disk, MemoryDisk, Random, RealDisk, SystemClock, SystemRandom};
+use annals_segments::{
+    Clock, Disk, MemoryDisk, PreadDisk, Random, RealDisk, SystemClock, SystemRandom,
+};
 
 use crate::error::Error;
 use crate::log::Log;
+
+/// How the files of a log are read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReadIo {
+    /// Through read-only maps: nothing is copied, and the system keeps in memory what it likes. What it
+    /// cannot read, because a device or a network file system fails or another program has cut a file
+    /// short, ends the process with the signal SIGBUS.
+    #[default]
+    Mapped,
+    /// By positioned reads into memory of the log's own, 64 KiB at a time; no segment and no index file is
+    /// ever mapped. What cannot be read is an [`Error::Io`] in the place of the event, and is tried again
+    /// when it is asked for again.
+    ///
+    /// What was read is held: by the log up to [`LogOptions::read_cache_len`], and by each [`View`] as long as it
+    /// lives, since events are borrowed from it; iterators of owned events keep to the bound as the log does.
+    /// Index files of segments in use, and the table over all of them, are held whole. Reads of what is held
+    /// cost about what they cost mapped; others cost a system call for each block, and an index file is read
+    /// whole at the first lookup in its segment.
+    ///
+    /// [`View`]: crate::View
+    Pread,
+}
 
 /// Options of a log; [`LogOptions::open`] checks them.
 #[derive(Clone, Debug)]
@@ -20,6 +44,8 @@ pub struct LogOptions {
     pub(crate) background: bool,
     pub(crate) buffered_sync_after: Duration,
     pub(crate) retry_window: u64,
+    pub(crate) read_io: ReadIo,
+    pub(crate) read_cache_len: u64,
     pub(crate) create: bool,
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -35,6 +61,8 @@ impl Default for LogOptions {
             background: true,
             buffered_sync_after: Duration::from_millis(100),
             retry_window: 1_000_000,
+            read_io: ReadIo::Mapped,
+            read_cache_len: 256 << 20,
             create: true,
             disk: Arc::new(RealDisk),
             clock: Arc::new(SystemClock),
@@ -86,6 +114,20 @@ impl LogOptions {
         self
     }
 
+    /// How files are read. Default [`ReadIo::Mapped`].
+    pub fn read_io(mut self, read_io: ReadIo) -> Self {
+        self.read_io = read_io;
+        self
+    }
+
+    /// Bytes of the log that [`ReadIo::Pread`] holds in memory, at which sealed segments that nobody looks at
+    /// are let go of. Default 256 MiB; the segment being written is held on top. An open file counts as
+    /// 512 KiB, so that this bounds open files too. Maps hold nothing and need no bound.
+    pub fn read_cache_len(mut self, bytes: u64) -> Self {
+        self.read_cache_len = bytes;
+        self
+    }
+
     /// Whether a missing log is created. Default true.
     pub fn create(mut self, create: bool) -> Self {
         self.create = create;
@@ -117,7 +159,7 @@ impl LogOptions {
     /// [`Error::InvalidOption`], [`Error::Full`], [`Error::Io`].
     pub fn open(self, dir: impl AsRef<Path>) -> Result<Log, Error> {
         self.check()?;
-        Log::open_with(dir.as_ref(), self)
+        Log::open_with(dir.as_ref(), self.with_read_io())
     }
 
     /// Opens the log in `dir` for reading: no lock is taken and nothing is written.
@@ -126,7 +168,7 @@ impl LogOptions {
     /// opens too; reading what is damaged answers [`Error::Corrupt`].
     pub fn open_read_only(self, dir: impl AsRef<Path>) -> Result<Log, Error> {
         self.check()?;
-        Log::open_read_only_with(dir.as_ref(), self)
+        Log::open_read_only_with(dir.as_ref(), self.with_read_io())
     }
 
     /// A log in memory, gone when it is dropped. For tests.
@@ -134,6 +176,14 @@ impl LogOptions {
         self.disk(MemoryDisk::default())
             .background(false)
             .open("/memory")
+    }
+
+    /// Whatever disk was given is read as was asked for.
+    fn with_read_io(mut self) -> Self {
+        if self.read_io == ReadIo::Pread {
+            self.disk = Arc::new(PreadDisk::new(self.disk, self.read_cache_len));
+        }
+        self
     }
 
     fn check(&self) -> Result<(), Error> {

@@ -51,7 +51,7 @@ use admission::{check_place, take_lock};
 pub(crate) use read_only::open_read_only;
 use rewrite::UnprovenFrame;
 use scanned::{
-    FrameAt, Known, MISSING_SEGMENT, OUT_OF_ORDER, Scanned, bad_stop, check_header,
+    FrameAt, Known, MISSING_SEGMENT, OUT_OF_ORDER, Scanned, all_bytes, bad_stop, check_header,
     first_readable_log_id, missing, open_whole, read_owned, read_tracking, scan_segment,
 };
 
@@ -284,7 +284,7 @@ impl Opening {
     fn scan(&self, number: u64, is_closed: bool) -> Result<Option<Scanned>, Error> {
         let path = self.directory.segment(number);
         let file = open_whole(&self.directory, number, OpenMode::ReadWrite)?;
-        let bytes = file.bytes();
+        let bytes = all_bytes(&file, &path)?;
         let Some(header) = check_header(self.log.id, &path, number, bytes)? else {
             return Ok(None);
         };
@@ -507,9 +507,11 @@ impl Opening {
     /// Notes the segment as sealed where its frames end.
     fn seal(&mut self, entry: SealedSegment, segment: &Scanned) -> Result<(), Error> {
         self.manifest.segments.push(entry);
-        let file = open_whole(&self.directory, segment.header.number, OpenMode::Read)?;
+        let number = segment.header.number;
+        let file = open_whole(&self.directory, number, OpenMode::Read)?;
+        let bytes = all_bytes(&file, &self.directory.segment(number))?;
         for frame in &segment.frames {
-            let whole = Frame::parse(&file.bytes()[frame.offset..], segment.header.salt);
+            let whole = Frame::parse(&bytes[frame.offset..], segment.header.salt);
             let whole = whole.expect("the scan has verified it");
             read_tracking(&mut self.tracking, &whole);
         }
@@ -522,8 +524,9 @@ impl Opening {
         let number = segment.header.number;
         let path = self.directory.segment(number);
         let file = open_whole(&self.directory, number, OpenMode::Read)?;
+        let bytes = all_bytes(&file, &path)?;
         if segment.torn > 0 {
-            let torn = &file.bytes()[segment.end..segment.end + segment.torn];
+            let torn = &bytes[segment.end..segment.end + segment.torn];
             self.report.torn = Some(self.quarantine(number, segment.end, torn)?);
         }
         // Behind the last proven frame, not before the first unproven batch: a dictionary between the
@@ -535,7 +538,7 @@ impl Opening {
         let first = proven.map_or(0, |last| last + 1);
         let base_position = segment.frames.get(first).map(|frame| frame.base_position);
         let topics = match segment.frames[first..].iter().any(FrameAt::is_batch) {
-            true => topics_of(file.bytes(), segment.start(), segment.header.salt),
+            true => topics_of(bytes, segment.start(), segment.header.salt),
             false => Vec::new(),
         };
         let topics = Arc::new(topics);
@@ -544,7 +547,7 @@ impl Opening {
             .iter()
             .filter(|frame| frame.is_batch())
         {
-            let whole = Frame::parse(&file.bytes()[frame.offset..], segment.header.salt);
+            let whole = Frame::parse(&bytes[frame.offset..], segment.header.salt);
             copies.push(UnprovenFrame {
                 bytes: whole
                     .expect("the scan has just verified it")
@@ -562,7 +565,7 @@ impl Opening {
             .iter()
             .take_while(|frame| !frame.is_batch())
         {
-            let whole = Frame::parse(&file.bytes()[frame.offset..], segment.header.salt);
+            let whole = Frame::parse(&bytes[frame.offset..], segment.header.salt);
             read_tracking(
                 &mut repeated,
                 &whole.expect("the scan has just verified it"),

@@ -103,6 +103,8 @@ pub struct Stats {
     pub last_position: u64,
     /// Format version this build writes.
     pub format_version: u16,
+    /// Bytes of files held in memory by [`ReadIo::Pread`](crate::ReadIo::Pread), views included; 0 with maps.
+    pub held_bytes: u64,
 }
 
 /// What [`Log::verify`](crate::Log::verify) found.

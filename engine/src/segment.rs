@@ -3,17 +3,22 @@
 //! Sealed segments are opened at first use, so that opening a log costs its tail and not its history.
 //! Nothing here writes to a segment; the writer does.
 
+use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use annals_index::{
     FrontBytes, GrowingIndex, IdHash, IdTimes, Identity, KeyHash, KeyIndex, KeyKind, SealedBuilder,
     SealedIndex, TailIndex,
 };
-use annals_segments::format::frame::{Frame, FrameHeader, FrameKind, PreambleEntry};
+use annals_segments::format::frame::{
+    FRAME_HEADER_LEN, Frame, FrameHeader, FrameKind, PreambleEntry,
+};
 use annals_segments::format::manifest::SealedSegment;
-use annals_segments::format::record::{IdKind, RECORD_HEADER_LEN, Record, peek_distance};
+use annals_segments::format::record::{
+    IdKind, RECORD_HEADER_LEN, Record, peek_distance, record_len,
+};
 use annals_segments::format::segment_header::{SEGMENT_HEADER_LEN, SegmentHeader};
 use annals_segments::format::{ALIGNMENT, FormatError};
 use annals_segments::{FrozenFile, OpenMode, SegmentFile, find_later_frame, scan_frames};
@@ -84,7 +89,7 @@ pub(crate) struct Segment {
     /// Position of its first event.
     pub(crate) base_position: u64,
     pub(crate) path: PathBuf,
-    directory: Directory,
+    pub(crate) directory: Directory,
     log: LogIdentity,
     /// What the manifest says of it, once it is sealed.
     sealed: OnceLock<SealedSegment>,
@@ -178,6 +183,19 @@ impl Segment {
         segment
     }
 
+    /// This segment, or the same one with nothing of it in memory, when it can be opened again as it is.
+    pub(crate) fn let_go(self: &Arc<Self>) -> Arc<Self> {
+        let Some(entry) = self.sealed.get() else {
+            return self.clone();
+        };
+        let is_opened = self.file.get().is_some_and(SegmentFile::is_finished);
+        // An index in memory is either one that is still to be written, or was costly to derive.
+        if !is_opened || matches!(&*self.index.read(), Index::Tail(_)) {
+            return self.clone();
+        }
+        Arc::new(Self::sealed(&self.directory, &self.log, *entry))
+    }
+
     fn new(
         directory: &Directory,
         log: &LogIdentity,
@@ -250,9 +268,42 @@ impl Segment {
         Ok(self.file.get_or_init(|| file))
     }
 
-    /// The published bytes.
+    /// The published bytes, all of them: for who looks at all.
     pub(crate) fn bytes(&self) -> Result<&[u8], Error> {
-        self.file().map(SegmentFile::bytes)
+        self.read(0..usize::MAX)
+    }
+
+    /// The published bytes in `range`, as far as there are any.
+    pub(crate) fn read(&self, range: Range<usize>) -> Result<&[u8], Error> {
+        let bytes = self.file()?.bytes_in(range);
+        bytes.map_err(Error::io(&self.path, "read the segment"))
+    }
+
+    /// The frame whose header starts at `offset`, or what there is of it, and what lies behind it when that
+    /// costs no reading.
+    pub(crate) fn read_frame(&self, offset: usize) -> Result<&[u8], Error> {
+        if let Some(bytes) = self.file()?.resident_bytes() {
+            return Ok(bytes.get(offset..).unwrap_or_default());
+        }
+        let header = self.read(offset..offset.saturating_add(FRAME_HEADER_LEN))?;
+        let len = FrameHeader::decode(header, self.salt).map_or(0, |header| header.length as usize);
+        self.read(offset..offset.saturating_add(len.max(FRAME_HEADER_LEN)))
+    }
+
+    /// Bytes that hold the record at `offset` and the header of its frame, as far as they are there, and
+    /// where in the file they start.
+    pub(crate) fn read_around(&self, offset: usize) -> Result<(&[u8], usize), Error> {
+        if let Some(bytes) = self.file()?.resident_bytes() {
+            return Ok((bytes, 0));
+        }
+        let header = self.read(offset..offset.saturating_add(RECORD_HEADER_LEN))?;
+        let Some(distance) = peek_distance(header) else {
+            return Ok((header, offset));
+        };
+        let end = offset.saturating_add(record_len(header));
+        // What damage says is bounded by what is there.
+        let start = offset.saturating_sub(distance);
+        Ok((self.read(start..end)?, start))
     }
 
     /// Answers from the index, opening or rebuilding it at first use.
@@ -481,23 +532,31 @@ impl Segment {
         if self.topics_gathered.get().is_some() {
             return Ok(());
         }
-        let bytes = self.bytes()?;
         let last = self.with_index(|index| index.offset(index.len().checked_sub(1)?))?;
-        let start = last.and_then(|offset| {
-            let offset = offset as usize;
-            let record = Record::parse(bytes.get(offset..)?).ok()?;
-            let start = offset.checked_sub(record.place().distance as usize)?;
-            (start >= SEGMENT_HEADER_LEN && start.is_multiple_of(ALIGNMENT)).then_some(start)
-        });
+        let start = match last.map(|offset| offset as usize) {
+            None => None,
+            Some(offset) => {
+                let header = self.read(offset..offset.saturating_add(RECORD_HEADER_LEN))?;
+                peek_distance(header)
+                    .and_then(|distance| offset.checked_sub(distance))
+                    .filter(|start| *start >= SEGMENT_HEADER_LEN && start.is_multiple_of(ALIGNMENT))
+            }
+        };
         let mut last_kinds = [None; 2];
         if let Some(start) = start {
-            scan_frames(bytes, start, self.salt, None, |_, frame| {
-                define_topics(&self.topics, &frame);
-                last_kinds = [last_kinds[1], frame.header.kind];
-            });
+            scan_frames(
+                self.read(start..usize::MAX)?,
+                0,
+                self.salt,
+                None,
+                |_, frame| {
+                    define_topics(&self.topics, &frame);
+                    last_kinds = [last_kinds[1], frame.header.kind];
+                },
+            );
         }
         if last_kinds != [Some(FrameKind::Dictionary), Some(FrameKind::Footer)] {
-            for_each_whole_frame(bytes, SEGMENT_HEADER_LEN, self.salt, |_, frame| {
+            for_each_whole_frame(self.bytes()?, SEGMENT_HEADER_LEN, self.salt, |_, frame| {
                 define_topics(&self.topics, &frame);
             });
         }
@@ -519,11 +578,12 @@ impl Segment {
     /// The event whose record starts at `offset`, verified.
     pub(crate) fn event_at(&self, offset: usize, ordinal: u32) -> Result<Event<'_>, Error> {
         let position = self.base_position + u64::from(ordinal);
-        let bytes = self.bytes()?;
+        let (bytes, base) = self.read_around(offset)?;
         let read = || {
-            let rest = bytes.get(offset..).filter(|_| offset >= SEGMENT_HEADER_LEN);
+            let rest = bytes.get(offset - base..);
+            let rest = rest.filter(|_| offset >= SEGMENT_HEADER_LEN);
             let record = Record::parse(rest.ok_or(LOST)?)?;
-            let start = offset
+            let start = (offset - base)
                 .checked_sub(record.place().distance as usize)
                 .ok_or(LOST)?;
             let time_us = bytes
@@ -543,20 +603,24 @@ impl Segment {
         })
     }
 
-    /// Brings the start of a record into the cache.
+    /// Brings the start of a record of a mapped file into the cache.
     pub(crate) fn touch_record(&self, offset: u32) -> usize {
         let record = self
-            .bytes()
-            .ok()
+            .resident_bytes()
             .and_then(|bytes| bytes.get(offset as usize..));
         record.and_then(peek_distance).unwrap_or(0)
+    }
+
+    /// The published bytes of a mapped file.
+    pub(crate) fn resident_bytes(&self) -> Option<&[u8]> {
+        self.file().ok()?.resident_bytes()
     }
 
     /// Brings the frame header of a record into the cache, which [`Segment::touch_record`] has been
     /// called for.
     pub(crate) fn touch_header(&self, offset: u32) -> usize {
         let start = (offset as usize).wrapping_sub(self.touch_record(offset));
-        let byte = self.bytes().ok().and_then(|bytes| bytes.get(start));
+        let byte = self.resident_bytes().and_then(|bytes| bytes.get(start));
         byte.map_or(0, |byte| usize::from(*byte))
     }
 
@@ -583,7 +647,7 @@ impl Segment {
 const LOST: FormatError = FormatError::TooShort {
     structure: "frame",
     found: 0,
-    expected: annals_segments::format::frame::FRAME_HEADER_LEN,
+    expected: FRAME_HEADER_LEN,
 };
 
 /// Walks the whole frames of a segment, going on behind damage.

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use annals_index::{Heads, KeyHash, Previous};
-use annals_segments::FrozenFile;
+use annals_segments::{FrozenFile, HeldBytes};
 
 use crate::aggregate_id::AggregateId;
 use crate::error::Error;
@@ -19,6 +19,9 @@ use crate::segment::{LogIdentity, Segment};
 pub(crate) struct SegmentSet {
     pub(crate) segments: Vec<Arc<Segment>>,
     pub(crate) heads: Option<Arc<HeadsFile>>,
+    /// Bytes that had been read into memory when segments were last let go of: no more than what came since
+    /// can be held by this set.
+    pub(crate) fetched: u64,
 }
 
 impl SegmentSet {
@@ -48,6 +51,26 @@ impl SegmentSet {
             .segments
             .partition_point(|segment| segment.base_position <= position);
         after.checked_sub(1)
+    }
+
+    /// Whether more of its files may have been read into memory than should be held. Maps hold nothing.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.held_bytes()
+            .is_some_and(|held| held.fetched - self.fetched > held.fetched_max)
+    }
+
+    /// The same set with its sealed segments not opened yet. Whoever still looks at the old ones keeps them.
+    pub(crate) fn let_go(&self) -> Self {
+        let segments = self.segments.iter().map(|segment| segment.let_go());
+        Self {
+            segments: segments.collect(),
+            heads: self.heads.clone(),
+            fetched: self.held_bytes().map_or(0, |held| held.fetched),
+        }
+    }
+
+    fn held_bytes(&self) -> Option<HeldBytes> {
+        self.segments.first()?.directory.disk.held_bytes()
     }
 
     /// The newest segment below `before` (an index in the set) that may hold `key`.

@@ -39,7 +39,7 @@ pub(crate) fn stats(inner: &Inner) -> Result<Stats, Error> {
                 stats.sealed_segments += 1;
                 stats.log_bytes += entry.end;
             }
-            None => stats.log_bytes += segment.bytes()?.len() as u64,
+            None => stats.log_bytes += segment.file()?.published() as u64,
         }
     }
     stats.events = (stats.last_position + 1).saturating_sub(stats.first_position);
@@ -50,6 +50,8 @@ pub(crate) fn stats(inner: &Inner) -> Result<Stats, Error> {
         .chain(&listing.heads)
         .map(|(_, len)| len)
         .sum();
+    let held = inner.directory.disk.held_bytes();
+    stats.held_bytes = held.map_or(0, |held| held.len);
     stats.bytes = stats.log_bytes + stats.index_bytes;
     Ok(stats)
 }

@@ -21,7 +21,7 @@ pub(crate) fn verify(
     inner: &Inner,
     mut progress: impl FnMut(u64, u64),
 ) -> Result<VerifyReport, Error> {
-    let view = inner.view();
+    let mut view = inner.view();
     let mut check = Check {
         inner,
         report: VerifyReport::default(),
@@ -39,6 +39,7 @@ pub(crate) fn verify(
     for place in 0..view.set.segments.len() {
         progress(check.report.bytes, total);
         check.segment(&view, place)?;
+        view.let_go();
     }
     check.heads(&view);
     check.manifests()?;
@@ -51,7 +52,7 @@ pub(crate) fn verify(
 fn segment_len(segment: &Segment) -> u64 {
     match segment.sealed_entry() {
         Some(entry) => entry.end,
-        None => segment.bytes().map_or(0, |bytes| bytes.len() as u64),
+        None => segment.file().map_or(0, |file| file.published() as u64),
     }
 }
 

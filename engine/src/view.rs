@@ -169,6 +169,13 @@ impl View {
         Ok(None)
     }
 
+    /// Lets go of what has been read into memory when that is too much. Nobody borrows from this view.
+    pub(crate) fn let_go(&mut self) {
+        if self.set.is_crowded() {
+            self.set = Arc::new(self.set.let_go());
+        }
+    }
+
     /// First position that is there; 1 unless the log was truncated.
     pub fn first_position(&self) -> u64 {
         self.set.first_position()
@@ -221,8 +228,10 @@ impl<'v> Iterator for EventsIn<'v> {
 struct Reading<'v> {
     place: usize,
     segment: &'v Segment,
-    /// Its published bytes.
+    /// Its published bytes when the file is mapped, else those read last.
     bytes: &'v [u8],
+    /// Where in the segment they start.
+    start: usize,
     /// The topic met last.
     topic: (u32, &'v str),
 }
@@ -234,9 +243,28 @@ impl<'v> Reading<'v> {
         Some(Self {
             place,
             segment,
-            bytes: segment.bytes().ok()?,
+            bytes: segment.resident_bytes().unwrap_or_default(),
+            start: 0,
             topic: (0, ""),
         })
+    }
+
+    /// The frame at `offset`, and maybe what lies behind.
+    fn frame_at(&mut self, offset: usize) -> Option<&'v [u8]> {
+        if self.segment.resident_bytes().is_none() {
+            self.bytes = self.segment.read_frame(offset).ok()?;
+            self.start = offset;
+        }
+        self.bytes.get(offset - self.start..)
+    }
+
+    /// The record at `offset`, and maybe what lies behind.
+    fn record_at(&mut self, offset: usize) -> Option<&'v [u8]> {
+        let is_there = (self.start..self.start + self.bytes.len()).contains(&offset);
+        if !is_there {
+            (self.bytes, self.start) = self.segment.read_around(offset).ok()?;
+        }
+        self.bytes.get(offset - self.start..)
     }
 
     fn topic(&mut self, number: u32, offset: usize, position: u64) -> Option<&'v str> {
@@ -285,6 +313,7 @@ impl Iterator for Events {
     type Item = Result<RecordedEvent, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        self.view.let_go();
         self.cursor
             .next(&self.view, &mut None)
             .map(|event| event.map(|event| event.to_owned()))
@@ -435,9 +464,9 @@ impl Walk {
             Some(reading) if reading.place == at.place => reading,
             other => other.insert(Reading::new(view, at.place)?),
         };
-        let (bytes, salt) = (reading.bytes, reading.segment.salt());
+        let salt = reading.segment.salt();
         while at.left == 0 {
-            let frame = Frame::parse(bytes.get(at.offset..)?, salt).ok()?;
+            let frame = Frame::parse(reading.frame_at(at.offset)?, salt).ok()?;
             if frame.header.kind != Some(FrameKind::Batch) || frame.header.event_count == 0 {
                 at.offset += frame.header.length as usize;
                 continue;
@@ -449,7 +478,7 @@ impl Walk {
             at.time_us = frame.header.time_us;
             at.offset += frame.records_start();
         }
-        let record = Record::parse(bytes.get(at.offset..)?).ok()?;
+        let record = Record::parse(reading.record_at(at.offset)?).ok()?;
         record.verify(position, at.time_us, salt).ok()?;
         let topic = reading.topic(record.place().topic, at.offset, position)?;
         at.offset += align_up(record.as_bytes().len());
@@ -476,7 +505,7 @@ impl Walk {
             .with_index(|index| index.offset(ordinal))?
             .unwrap_or(0) as usize;
         let start = offset - event.record.place().distance as usize;
-        let header = Frame::parse(&segment.bytes()?[start..], segment.salt());
+        let header = Frame::parse(segment.read_frame(start)?, segment.salt());
         self.frame = header.ok().map(|frame| WalkFrame {
             place,
             offset: offset + align_up(event.record.as_bytes().len()),

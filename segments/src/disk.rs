@@ -16,11 +16,14 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
+mod blocks;
 mod memory;
+mod pread;
 mod real;
 mod region;
 
 pub use memory::MemoryDisk;
+pub use pread::PreadDisk;
 pub use real::RealDisk;
 
 /// How [`Disk::open`] opens a file.
@@ -71,6 +74,22 @@ pub trait Disk: Debug + Send + Sync {
     /// `Ok(None)` when another holder (another process, or another lock in this one) has it.
     /// The lock ends when the returned guard is dropped or the process dies.
     fn try_lock(&self, path: &Path) -> io::Result<Option<Box<dyn DiskLock>>>;
+
+    /// What its mappings hold in memory of their own; `None` when they are maps, which hold nothing.
+    fn held_bytes(&self) -> Option<HeldBytes> {
+        None
+    }
+}
+
+/// What the mappings of a disk hold in memory. An open file counts as 512 KiB beside its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeldBytes {
+    /// Bytes at the moment.
+    pub len: u64,
+    /// Bytes read into memory so far.
+    pub fetched: u64,
+    /// Bytes that may be fetched before mappings nobody uses should be dropped.
+    pub fetched_max: u64,
 }
 
 /// An open file: positioned reads and writes, no cursor.
@@ -103,10 +122,11 @@ pub trait DiskFile: Debug + Send + Sync {
         Ok(self.len()? == 0)
     }
 
-    /// Maps the first `len` bytes for reading. `len` may not exceed the current length.
+    /// Maps the first `len` bytes for reading, or what stands for a map. `len` may not exceed the current
+    /// length.
     ///
-    /// The mapping sees later writes through this file below `len`; it stays valid when the file is
-    /// renamed or removed.
+    /// The mapping sees later writes through this opening of the file below `len`; it stays valid when the
+    /// file is renamed or removed.
     fn map(&self, len: usize) -> io::Result<Arc<dyn Mapping>>;
 
     /// Reads exactly `buffer.len()` bytes at `offset`, going on after short and interrupted reads.
@@ -205,6 +225,24 @@ pub trait Mapping: Debug + Send + Sync {
         self.len() == 0
     }
 
+    /// Whether all bytes can be had without [fetching](Mapping::fetch) them first: those of a map are
+    /// brought by the system.
+    fn is_resident(&self) -> bool {
+        true
+    }
+
+    /// Brings the bytes of `range` into memory, where they stay as long as the mapping lives.
+    ///
+    /// # Errors
+    /// Those of reading; `UnexpectedEof` when the file has become shorter. Trying again is fine.
+    ///
+    /// # Panics
+    /// When `range` reaches past [`Mapping::len`].
+    fn fetch(&self, range: Range<usize>) -> io::Result<()> {
+        let _ = range;
+        Ok(())
+    }
+
     /// The bytes of `range`.
     ///
     /// # Safety
@@ -218,7 +256,7 @@ pub trait Mapping: Debug + Send + Sync {
     /// synced under their final name meet all three.
     ///
     /// # Panics
-    /// When `range` reaches past [`Mapping::len`].
+    /// When `range` reaches past [`Mapping::len`], or is not resident and was never fetched.
     #[allow(
         unsafe_code,
         reason = "the contract is the caller's: only it knows who writes the file"

@@ -1,4 +1,4 @@
-//! A file that is finished: mapped whole, never written again.
+//! A file that is finished: mapped or read whole, never written again.
 //!
 //! Derived files (`.idx`, heads, `.tail`) are written under a temporary name and renamed. From then on
 //! nobody writes to them or cuts them; a newer one replaces the name, not the content.
@@ -16,16 +16,16 @@ pub struct FrozenFile {
 }
 
 impl FrozenFile {
-    /// Maps the file at `path`, which must be finished as described in this module.
+    /// Maps or reads the file at `path`, which must be finished as described in this module.
     ///
     /// # Errors
-    /// Those of opening and mapping.
+    /// Those of opening, mapping and reading.
     pub fn open(disk: &dyn Disk, path: &Path) -> io::Result<Self> {
         let file = disk.open(path, OpenMode::Read)?;
         let len = usize::try_from(file.len()?).map_err(|_| io::ErrorKind::FileTooLarge)?;
-        Ok(Self {
-            mapping: file.map(len)?,
-        })
+        let mapping = file.map(len)?;
+        mapping.fetch(0..len)?;
+        Ok(Self { mapping })
     }
 }
 

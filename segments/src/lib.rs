@@ -13,7 +13,10 @@ mod scan;
 mod segment_file;
 
 pub use clock::{Clock, Random, SystemClock, SystemRandom};
-pub use disk::{DirEntry, Disk, DiskFile, DiskLock, Mapping, MemoryDisk, OpenMode, RealDisk};
+pub use disk::{
+    DirEntry, Disk, DiskFile, DiskLock, HeldBytes, Mapping, MemoryDisk, OpenMode, PreadDisk,
+    RealDisk,
+};
 pub use frozen_file::{FrozenFile, write_finished, write_unsynced};
 pub use scan::{LaterFrame, ScanEnd, ScanStop, find_later_frame, last_written_byte, scan_frames};
 pub use segment_file::SegmentFile;

@@ -1,4 +1,5 @@
-//! A segment on disk: preallocated, written at its end, read through a map up to a published end.
+//! A segment on disk: preallocated, written at its end, read through a map, or what stands for one, up to a
+//! published end.
 //!
 //! Invariants, on which the one `unsafe` block here rests:
 //! - bytes below the published end are never written again through this type;
@@ -13,6 +14,7 @@
 //! It does not know what a frame is, and it decides nothing about syncs.
 
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -28,6 +30,7 @@ pub struct SegmentFile {
     /// of the published end to the end of what was checked for.
     file: Mutex<Option<Arc<dyn DiskFile>>>,
     mapping: Arc<dyn Mapping>,
+    is_resident: bool,
     published: AtomicUsize,
     /// Held during a sync: two at once could share one error, told to either. Whether one has failed:
     /// then what a later one says proves nothing.
@@ -43,6 +46,7 @@ impl SegmentFile {
         let mapping = file.map(map_len(len)?)?;
         Ok(Self {
             file: Mutex::new(Some(file)),
+            is_resident: mapping.is_resident(),
             mapping,
             published: AtomicUsize::new(0),
             sync_failed: Mutex::new(false),
@@ -67,11 +71,23 @@ impl SegmentFile {
         let mapping = file.map(map_len(if is_read { published } else { len })?)?;
         Ok(Self {
             file: Mutex::new((!is_read).then_some(file)),
+            is_resident: mapping.is_resident(),
             mapping,
             published: AtomicUsize::new(map_len(published)?),
             sync_failed: Mutex::new(false),
             is_writable: !is_read,
         })
+    }
+
+    /// The published bytes, when having them needs no reading by us: the file is mapped.
+    #[inline]
+    pub fn resident_bytes(&self) -> Option<&[u8]> {
+        self.is_resident.then(|| self.bytes().ok()).flatten()
+    }
+
+    /// Whether nothing is written to it any more through this value.
+    pub fn is_finished(&self) -> bool {
+        self.file.lock().is_none()
     }
 
     /// Bytes that are mapped: the file's length when it was opened.
@@ -80,9 +96,26 @@ impl SegmentFile {
     }
 
     /// The published bytes.
+    ///
+    /// # Errors
+    /// Those of reading, where the file is not mapped; trying again is fine.
     #[inline]
-    pub fn bytes(&self) -> &[u8] {
+    pub fn bytes(&self) -> io::Result<&[u8]> {
+        self.bytes_in(0..usize::MAX)
+    }
+
+    /// The published bytes in `range`, as far as there are any.
+    ///
+    /// # Errors
+    /// As [`SegmentFile::bytes`].
+    #[inline]
+    pub fn bytes_in(&self, range: Range<usize>) -> io::Result<&[u8]> {
         let published = self.published.load(Ordering::Acquire);
+        let end = range.end.min(published);
+        let range = range.start.min(end)..end;
+        if !self.is_resident {
+            self.mapping.fetch(range.clone())?;
+        }
         // SAFETY:
         // - No one writes these bytes: `write` asserts that it writes at or behind the published end and
         //   holds `changing` until it has, so that no `publish` comes in between; the end never shrinks
@@ -92,9 +125,7 @@ impl SegmentFile {
         // - Earlier writes happen before: `publish` takes `changing` after the write has released it,
         //   and its release store is what the acquire load above has read.
         #[expect(unsafe_code, reason = "the room where published bytes become a slice")]
-        unsafe {
-            self.mapping.bytes(0..published)
-        }
+        Ok(unsafe { self.mapping.bytes(range) })
     }
 
     /// Writes at `offset`, at or behind the published end and within the mapped length.

@@ -17,7 +17,7 @@ fn versions(log: &Log, aggregate: &AggregateId) -> Vec<u64> {
 }
 
 #[test]
-fn positions_start_at_one_and_have_no_gaps() {
+pub(super) fn positions_start_at_one_and_have_no_gaps() {
     let log = Log::in_memory().unwrap();
     assert_eq!(log.head(), 0);
     for expected in 1..=10 {
@@ -42,7 +42,7 @@ fn positions_start_at_one_and_have_no_gaps() {
 }
 
 #[test]
-fn every_field_comes_back_as_given() {
+pub(super) fn every_field_comes_back_as_given() {
     let log = Log::in_memory().unwrap();
     let (aggregate, event_id) = (Uuid::from_u128(7), Uuid::from_u128(9));
     let given = NewEvent::new("Everything", vec![0, 159, 146, 150])
@@ -122,7 +122,7 @@ fn text_that_spells_a_uuid_is_another_aggregate() {
 }
 
 #[test]
-fn an_expectation_holds_or_nothing_is_written() {
+pub(super) fn an_expectation_holds_or_nothing_is_written() {
     let log = Log::in_memory().unwrap();
     let none = |expected| {
         Batch::new()
@@ -189,7 +189,7 @@ fn given_versions_may_be_sparse_and_start_at_zero_but_only_ascend() {
 }
 
 #[test]
-fn tracking_advances_with_the_events_or_not_at_all() {
+pub(super) fn tracking_advances_with_the_events_or_not_at_all() {
     let log = Log::in_memory().unwrap();
     let _ = log
         .append(
@@ -286,7 +286,7 @@ fn an_unknown_aggregate_has_no_events_and_no_version() {
 }
 
 #[test]
-fn threads_that_append_share_the_syncs_and_nothing_is_lost() {
+pub(super) fn threads_that_append_share_the_syncs_and_nothing_is_lost() {
     let dir = tempfile::tempdir().unwrap();
     let log = Log::options()
         .segment_len(1 << 20)
@@ -383,7 +383,7 @@ fn optimistic_writers_lose_no_update() {
 }
 
 #[test]
-fn a_subscription_catches_up_then_follows_without_gap_or_duplicate() {
+pub(super) fn a_subscription_catches_up_then_follows_without_gap_or_duplicate() {
     let log = Log::in_memory().unwrap();
     for number in 0..100 {
         let _ = log

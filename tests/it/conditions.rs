@@ -55,7 +55,7 @@ fn a_query_without_items_matches_every_event_and_so_does_an_empty_item() {
 }
 
 #[test]
-fn each_clause_has_its_own_reach_and_the_error_names_the_one_that_failed() {
+pub(super) fn each_clause_has_its_own_reach_and_the_error_names_the_one_that_failed() {
     let log = Log::in_memory().unwrap();
     log.append(tagged("Registered", &["name:ada"])).unwrap();
     log.append(tagged("Registered", &["name:bob"])).unwrap();
@@ -94,7 +94,7 @@ fn topic_and_all_tags_have_to_fit_and_items_are_alternatives() {
 }
 
 #[test]
-fn of_many_threads_that_want_the_same_name_one_gets_it() {
+pub(super) fn of_many_threads_that_want_the_same_name_one_gets_it() {
     let dir = tempfile::tempdir().unwrap();
     let log = Log::options()
         .segment_len(1 << 20)

@@ -51,7 +51,7 @@ fn remove_indexes(disk: &MemoryDisk) {
 }
 
 #[test]
-fn rot_in_an_acknowledged_batch_without_events_is_refused() {
+pub(super) fn rot_in_an_acknowledged_batch_without_events_is_refused() {
     let disk = MemoryDisk::default();
     let log = open(&disk, 1).unwrap();
     let _ = log.append(event("a", "Was", "x")).unwrap();
@@ -86,7 +86,7 @@ fn indexes_derived_anew_link_as_the_lost_ones_did() {
 }
 
 #[test]
-fn a_rotten_index_changes_no_answer() {
+pub(super) fn a_rotten_index_changes_no_answer() {
     let disk = MemoryDisk::default();
     let count = long_log(&disk);
     flip(&disk, "0000000008.idx", 200);
@@ -94,7 +94,7 @@ fn a_rotten_index_changes_no_answer() {
 }
 
 #[test]
-fn rot_under_a_lost_index_is_told_and_decides_nothing() {
+pub(super) fn rot_under_a_lost_index_is_told_and_decides_nothing() {
     let disk = MemoryDisk::default();
     let log = open(&disk, 1).unwrap();
     let _ = log.append(event("x", "Was", "one")).unwrap();
@@ -125,7 +125,7 @@ fn rot_under_a_lost_index_is_told_and_decides_nothing() {
 }
 
 #[test]
-fn whatever_files_are_lost_an_open_answers_and_does_not_panic() {
+pub(super) fn whatever_files_are_lost_an_open_answers_and_does_not_panic() {
     let disk = MemoryDisk::default();
     let log = open(&disk, 1).unwrap();
     while !exists(&disk, SECOND_SEGMENT) {

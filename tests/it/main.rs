@@ -13,6 +13,7 @@ mod fuzz_seeds;
 mod kill;
 mod limits;
 mod power_loss;
+mod pread;
 mod refusals;
 mod reopen;
 mod retry;

@@ -98,7 +98,7 @@ fn scanned(events: &[RecordedEvent], aggregate: &AggregateId) -> Vec<RecordedEve
 }
 
 #[test]
-fn indexes_answer_as_a_full_scan_over_many_segments() {
+pub(super) fn indexes_answer_as_a_full_scan_over_many_segments() {
     let log = small_log(MemoryDisk::default(), 1).open(DIR).unwrap();
     fill(&log, 1, 4000);
     let stats = log.stats().unwrap();
@@ -117,7 +117,7 @@ fn indexes_answer_as_a_full_scan_over_many_segments() {
 }
 
 #[test]
-fn a_time_leads_to_the_first_event_stored_then_or_later() {
+pub(super) fn a_time_leads_to_the_first_event_stored_then_or_later() {
     let log = small_log(MemoryDisk::default(), 60).open(DIR).unwrap();
     let view = log.view();
     assert_eq!(
@@ -150,7 +150,7 @@ fn a_time_leads_to_the_first_event_stored_then_or_later() {
 }
 
 #[test]
-fn a_clean_close_loses_nothing_and_appending_goes_on() {
+pub(super) fn a_clean_close_loses_nothing_and_appending_goes_on() {
     let disk = MemoryDisk::default();
     let mut expected = Vec::new();
     for round in 0..6 {
@@ -213,7 +213,7 @@ fn all_visible(log: &Log) -> Vec<RecordedEvent> {
 }
 
 #[test]
-fn buffered_events_survive_a_kill_and_are_written_anew() {
+pub(super) fn buffered_events_survive_a_kill_and_are_written_anew() {
     let disk = MemoryDisk::default();
     let log = small_log(disk.clone(), 4).open(DIR).unwrap();
     let _ = log.append(event("a", "Durable", "1")).unwrap();
@@ -245,7 +245,7 @@ fn buffered_events_survive_a_kill_and_are_written_anew() {
 }
 
 #[test]
-fn deleting_every_derived_file_changes_no_answer() {
+pub(super) fn deleting_every_derived_file_changes_no_answer() {
     let disk = MemoryDisk::default();
     let log = small_log(disk.clone(), 7).open(DIR).unwrap();
     fill(&log, 7, 3000);
@@ -369,7 +369,7 @@ fn what_is_no_log_is_left_alone() {
 }
 
 #[test]
-fn a_flipped_bit_in_acknowledged_data_is_reported_never_shortened() {
+pub(super) fn a_flipped_bit_in_acknowledged_data_is_reported_never_shortened() {
     let disk = MemoryDisk::default();
     let log = small_log(disk.clone(), 20).open(DIR).unwrap();
     for number in 0..20 {
@@ -429,7 +429,7 @@ fn a_flipped_bit_in_acknowledged_data_is_reported_never_shortened() {
 }
 
 #[test]
-fn a_torn_tail_is_quarantined_and_everything_acknowledged_stays() {
+pub(super) fn a_torn_tail_is_quarantined_and_everything_acknowledged_stays() {
     let disk = MemoryDisk::default();
     let log = small_log(disk.clone(), 30).open(DIR).unwrap();
     for _ in 0..10 {

@@ -57,7 +57,7 @@ fn a_batch_with_given_versions_is_recognised() {
 }
 
 #[test]
-fn a_batch_that_expects_versions_is_recognised() {
+pub(super) fn a_batch_that_expects_versions_is_recognised() {
     check(
         &Batch::new()
             .expect(id("a"), Expected::NoEvents)
@@ -90,7 +90,7 @@ fn a_batch_whose_versions_follow_from_what_is_there_is_recognised_by_its_ids() {
 }
 
 #[test]
-fn a_batch_under_a_condition_that_it_broke_itself_is_recognised() {
+pub(super) fn a_batch_under_a_condition_that_it_broke_itself_is_recognised() {
     let of_tag = || Query::from(QueryItem::new().tag("name:a"));
     check(
         &Batch::from(NewEvent::new("Taken", "").event_id(v7(1)).tag("name:a"))
@@ -210,7 +210,7 @@ fn a_durable_repetition_of_a_buffered_batch_is_durable_when_acknowledged() {
 }
 
 #[test]
-fn other_ids_are_recognised_within_the_window_and_version_7_at_any_age() {
+pub(super) fn other_ids_are_recognised_within_the_window_and_version_7_at_any_age() {
     let log = small_log(MemoryDisk::default(), 1)
         .retry_window(500)
         .open(DIR)

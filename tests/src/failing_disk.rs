@@ -17,6 +17,8 @@ use parking_lot::Mutex;
 pub enum Call {
     /// `try_lock`.
     Lock,
+    /// `read_at`.
+    Read,
     /// `allocate`.
     Allocate,
     /// `write_at`.
@@ -144,6 +146,7 @@ struct FailingFile {
 
 impl DiskFile for FailingFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        check(&self.disk.faults, Call::Read)?;
         self.file.read_at(buffer, offset)
     }
 

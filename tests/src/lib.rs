@@ -4,11 +4,13 @@
 pub mod failing_disk;
 pub mod fuzz;
 pub mod log_files;
+pub mod no_maps_disk;
 pub mod power_cut_disk;
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use annals_engine::{AggregateId, LogOptions, NewEvent};
+use annals_engine::{AggregateId, LogOptions, NewEvent, ReadIo};
 use annals_segments::{Clock, Disk, Random};
 use parking_lot::Mutex;
 
@@ -62,12 +64,30 @@ impl Random for SeededRandom {
 /// Options of a log with the smallest segments, whose every byte is a function of `seed` and of what is
 /// done with it.
 pub fn small_log(disk: impl Disk + 'static, seed: u64) -> LogOptions {
-    annals_engine::Log::options()
+    let options = annals_engine::Log::options()
         .segment_len(64 << 10)
         .background(false)
-        .disk(disk)
         .clock(SteppingClock::default())
-        .random(SeededRandom::new(seed))
+        .random(SeededRandom::new(seed));
+    match READ_IO.get() {
+        ReadIo::Mapped => options.disk(disk),
+        // Held so tightly that segments are let go of again and again.
+        ReadIo::Pread => options
+            .disk(no_maps_disk::NoMapsDisk(disk))
+            .read_io(ReadIo::Pread)
+            .read_cache_len(2 << 20),
+    }
+}
+
+/// Runs a scenario once more, with every [`small_log`] of this thread read without maps.
+pub fn without_maps(scenario: impl FnOnce()) {
+    READ_IO.set(ReadIo::Pread);
+    scenario();
+    READ_IO.set(ReadIo::Mapped);
+}
+
+thread_local! {
+    static READ_IO: Cell<ReadIo> = const { Cell::new(ReadIo::Mapped) };
 }
 
 /// A text id.

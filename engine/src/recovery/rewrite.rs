@@ -187,7 +187,7 @@ impl Opening {
             .directory
             .read_watermark()?
             .map_or(0, |watermark| watermark.generation);
-        let end = segment.bytes()?.len();
+        let end = segment.file()?.published();
         let mut writer = Writer::new(
             Arc::new(segment),
             next_position,

@@ -139,6 +139,11 @@ pub(super) fn open_whole(
     file.map_err(Error::io(path, "open the segment"))
 }
 
+/// The bytes of a segment that was [opened whole](open_whole).
+pub(super) fn all_bytes<'a>(file: &'a SegmentFile, path: &Path) -> Result<&'a [u8], Error> {
+    file.bytes().map_err(Error::io(path, "read the segment"))
+}
+
 /// Reads a segment into memory, up to `end`: while somebody may write to it.
 pub(super) fn read_owned(directory: &Directory, number: u64, end: u64) -> Result<Vec<u8>, Error> {
     let path = directory.segment(number);
@@ -285,7 +290,7 @@ pub(super) fn first_readable_log_id(
 ) -> Result<Option<[u8; 16]>, Error> {
     for (number, _) in &listing.segments {
         let file = open_whole(directory, *number, OpenMode::Read)?;
-        match SegmentHeader::decode(file.bytes()) {
+        match SegmentHeader::decode(all_bytes(&file, &directory.segment(*number))?) {
             Ok(header) => return Ok(Some(header.log_id)),
             Err(source) if source.is_unsupported() => {
                 return Err(Error::UnsupportedFormat {

@@ -1,9 +1,11 @@
-//! The bytes of one file in memory: the only `unsafe` of the memory disk.
+//! The bytes of one file in memory: the `unsafe` of the memory disk, and the memory that
+//! [`Blocks`](super::blocks::Blocks) fill.
 //!
 //! Invariants:
 //! - A [`Region`] never moves and never changes its size; it lives as long as the file or any
 //!   mapping of it needs it.
-//! - Only [`Contents`] writes to a region, only to its current one, and only under its lock.
+//! - Only its owner writes to a region, under a lock of its own: [`Contents`], and to the current one
+//!   only, or `Blocks`, which have invariants of their own.
 //! - No reference to a whole region exists, ever. Bytes are copied through raw pointers; the sole
 //!   references are the slices that [`Mapping::bytes`] hands out, for their range and under the
 //!   contract of that method. So a write next to a slice is no aliasing fault.
@@ -206,7 +208,7 @@ enum Growth {
 }
 
 /// A fixed piece of zeroed heap memory, reached through its raw pointer only.
-struct Region {
+pub(super) struct Region {
     /// Start of an allocation of `capacity` bytes, all initialised; dangling when that is 0.
     start: NonNull<u8>,
     /// Size in bytes.
@@ -222,7 +224,7 @@ unsafe impl Sync for Region {}
 impl Region {
     /// # Errors
     /// `StorageFull` when there is no such piece of memory: to a disk, that is a full disk.
-    fn zeroed(capacity: usize) -> io::Result<Region> {
+    pub(super) fn zeroed(capacity: usize) -> io::Result<Region> {
         if capacity == 0 {
             return Ok(Region::default());
         }
@@ -271,7 +273,7 @@ impl Region {
     /// # Safety
     /// Nobody reads or writes these bytes during the call, nor holds a slice of them; so `bytes`
     /// is not itself such a slice.
-    unsafe fn copy_in(&self, offset: usize, bytes: &[u8]) {
+    pub(super) unsafe fn copy_in(&self, offset: usize, bytes: &[u8]) {
         self.assert_inside(offset, bytes.len());
         // SAFETY: target in bounds by the assertion above; unshared and apart from `bytes` by the
         // caller's promise.
@@ -290,7 +292,7 @@ impl Region {
 
     /// # Safety
     /// Nobody writes to these bytes while the slice lives.
-    unsafe fn slice(&self, range: Range<usize>) -> &[u8] {
+    pub(super) unsafe fn slice(&self, range: Range<usize>) -> &[u8] {
         self.assert_inside(range.start, range.len());
         // SAFETY: in bounds by the assertion above, initialised since `zeroed`, kept alive by
         // `&self`, and not written by the caller's promise.

@@ -1,4 +1,4 @@
-//! The contract of [`Disk`], run on both disks, and what each promises beyond it.
+//! The contract of [`Disk`], run on every disk, and what each promises beyond it.
 //!
 //! Every promise is a function over a disk and an existing, empty directory on it; `promises!`
 //! makes a test of it per disk. Nothing here shows that synced bytes survive a power cut: only a
@@ -30,6 +30,16 @@ macro_rules! promises {
             fn $promise() {
                 let root = tempfile::tempdir().unwrap();
                 super::$promise(&super::RealDisk, root.path());
+            })*
+        }
+        mod pread {
+            $(#[test]
+            fn $promise() {
+                let memory = std::sync::Arc::new(super::MemoryDisk::default());
+                let disk = super::PreadDisk::new(memory, 0);
+                let root = std::path::Path::new("/log");
+                super::Disk::create_dir(&disk, root).unwrap();
+                super::$promise(&disk, root);
             })*
         }
     };
@@ -382,12 +392,31 @@ fn a_mapping_sees_writes_below_its_length(disk: &dyn Disk, root: &Path) {
     assert_eq!(mapped(&*mapping, 0..10), [0; 10]);
     file.write_all_at(b"first", 0).unwrap();
     assert_eq!(mapped(&*mapping, 0..6), b"first\0");
-    // Through another opening too: it is one file.
+    file.write_all_at(b"later", 5).unwrap();
+    assert_eq!(mapped(&*mapping, 0..10), b"firstlater");
+}
+
+/// Of maps only: what is read without them is looked at once.
+fn a_map_sees_writes_through_another_opening(disk: &dyn Disk, root: &Path) {
+    let path = root.join("a");
+    let mapping = file_with(disk, &path, b"first").map(5).unwrap();
+    assert_eq!(mapped(&*mapping, 0..5), b"first");
     disk.open(&path, OpenMode::ReadWrite)
         .unwrap()
-        .write_all_at(b"later", 5)
+        .write_all_at(b"LA", 3)
         .unwrap();
-    assert_eq!(mapped(&*mapping, 0..10), b"firstlater");
+    assert_eq!(mapped(&*mapping, 0..5), b"firLA");
+}
+
+#[test]
+fn maps_see_writes_through_another_opening() {
+    let memory = MemoryDisk::default();
+    memory.create_dir(Path::new("/log")).unwrap();
+    a_map_sees_writes_through_another_opening(&memory, Path::new("/log"));
+    if !cfg!(miri) {
+        let root = tempfile::tempdir().unwrap();
+        a_map_sees_writes_through_another_opening(&RealDisk, root.path());
+    }
 }
 
 fn a_mapping_is_unmoved_by_writes_above_it(disk: &dyn Disk, root: &Path) {
@@ -828,9 +857,10 @@ fn listed(disk: &dyn Disk, path: &Path) -> Vec<String> {
         .collect()
 }
 
-/// The mapped bytes of a range. The caller writes none of them while it holds the slice.
+/// The mapped bytes of a range, fetched. The caller writes none of them while it holds the slice.
 #[expect(unsafe_code, reason = "the tests of a contract have to call it")]
 fn mapped(mapping: &dyn Mapping, range: Range<usize>) -> &[u8] {
+    mapping.fetch(range.clone()).unwrap();
     // SAFETY: the files are the test's own, and each test drops the slice (or has compared it, in
     // the same statement) before it writes those bytes or cuts the file; writes elsewhere are free.
     unsafe { mapping.bytes(range) }
