@@ -27,6 +27,7 @@
 
 mod aggregate_id;
 mod batch;
+mod changed;
 mod checkpoint;
 mod commit;
 mod condition;
@@ -45,6 +46,8 @@ mod retry;
 mod segment;
 mod segment_set;
 mod stats;
+#[cfg(feature = "stream")]
+mod stream;
 mod subscription;
 mod ticket;
 mod topics;
@@ -62,6 +65,8 @@ pub use log::{Appended, Log};
 pub use options::{LogOptions, ReadIo};
 pub use query::{Direction, Query, QueryItem};
 pub use report::{Damage, RecoveryOutcome, RecoveryReport, Stats, TornTail, VerifyReport};
-pub use subscription::{StopHandle, Subscription};
+#[cfg(feature = "stream")]
+pub use stream::{EventStream, UpdateStream};
+pub use subscription::{StopHandle, Subscription, Update, Updates, Visibility};
 pub use ticket::Ticket;
 pub use view::{Events, EventsIn, View};

@@ -7,15 +7,15 @@ use std::ops::RangeBounds;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use annals_segments::DiskLock;
 use annals_segments::format::manifest::Manifest;
-use parking_lot::{Condvar, Mutex, RwLock};
+use parking_lot::{Mutex, RwLock};
 use uuid::Uuid;
 
 use crate::aggregate_id::AggregateId;
 use crate::batch::{Batch, Durability};
+use crate::changed::Changed;
 use crate::checkpoint;
 use crate::commit::{CommitQueue, Refused, Submission};
 use crate::directory::Directory;
@@ -30,7 +30,7 @@ use crate::report::{RecoveryReport, Stats, VerifyReport};
 use crate::retry::{Search, recognise};
 use crate::segment::LogIdentity;
 use crate::segment_set::SegmentSet;
-use crate::subscription::Subscription;
+use crate::subscription::{Subscription, Visibility};
 use crate::ticket::Ticket;
 use crate::view::{Events, View};
 use crate::writer::Writer;
@@ -235,7 +235,10 @@ impl Log {
     }
 
     /// Follows the events behind position `after` that match `query`: those that are there, then those
-    /// to come, without a gap and without a duplicate, each only once it is durable.
+    /// to come, without a gap and without a duplicate, each only once it is durable, unless
+    /// [asked otherwise](Subscription::visibility). A query goes through the indexes and costs its matches.
+    ///
+    /// Any number of them follow at once; each holds a place in the log and no events.
     pub fn subscribe(&self, after: u64, query: Query) -> Subscription {
         Subscription::new(self.handle.inner.clone(), after, query)
     }
@@ -296,7 +299,8 @@ pub(crate) struct Inner {
     poison: OnceLock<String>,
     closed: AtomicBool,
     lock: Mutex<Option<Box<dyn DiskLock>>>,
-    changed: Changed,
+    durable_changed: Changed,
+    visible_changed: Changed,
     /// The thread that leads for tickets, once there was one.
     committer: Mutex<Option<std::thread::JoinHandle<()>>>,
 }
@@ -356,7 +360,8 @@ impl Inner {
             poison: OnceLock::new(),
             closed: AtomicBool::new(false),
             lock: Mutex::new(opened.lock),
-            changed: Changed::default(),
+            durable_changed: Changed::default(),
+            visible_changed: Changed::default(),
             committer: Mutex::new(None),
         }
     }
@@ -366,6 +371,7 @@ impl Inner {
             Prepared::New(prepared) => prepared,
             Prepared::There(there) => return Ok(there),
         };
+        let _wake = WakeTasks(self);
         let outcome = self
             .queue
             .commit(Submission::new(prepared), |group| self.commit(group));
@@ -414,6 +420,7 @@ impl Inner {
         let lead = move || {
             inner.queue.lead_for_tickets(|group| {
                 inner.commit(group);
+                inner.wake_tasks();
                 inner.housekeeper.run_inline(&inner);
             });
         };
@@ -510,6 +517,7 @@ impl Inner {
     }
 
     pub(crate) fn sync(&self) -> Result<u64, Error> {
+        let _wake = WakeTasks(self);
         let mut writer = self.writer.lock();
         if let Some(refusal) = self.refusal() {
             return Err(refusal);
@@ -531,6 +539,7 @@ impl Inner {
         if self.refusal().is_some() {
             return Ok(());
         }
+        let _wake = WakeTasks(self);
         let part = self.writer.lock().as_mut().and_then(Writer::unsynced_part);
         let Some(part) = part else { return Ok(()) };
         let synced = part.segment.file()?.sync();
@@ -583,7 +592,7 @@ impl Inner {
         };
         // Behind the lock another process may write: no job may.
         self.housekeeper.end();
-        self.changed.notify();
+        self.wake_all();
         *self.lock.lock() = None;
         let is_lost = is_unsynced || self.visible.load(Ordering::Acquire) > self.durable_head();
         match (closed, self.poison.get()) {
@@ -671,12 +680,14 @@ impl Inner {
     }
 
     pub(crate) fn set_visible(&self, position: u64) {
-        self.visible.fetch_max(position, Ordering::AcqRel);
+        if self.visible.fetch_max(position, Ordering::AcqRel) < position {
+            self.visible_changed.notify();
+        }
     }
 
     pub(crate) fn set_durable(&self, position: u64) {
         if self.durable.fetch_max(position, Ordering::AcqRel) < position {
-            self.changed.notify();
+            self.durable_changed.notify();
         }
     }
 
@@ -709,60 +720,42 @@ impl Inner {
         Ok(())
     }
 
-    /// Waits until something is durable behind `after`, the log is closed, `is_stopped` says so, or the
-    /// time is over. Answers whether something is.
-    pub(crate) fn wait_for_durable(
-        &self,
-        after: u64,
-        timeout: Option<Duration>,
-        is_stopped: impl Fn() -> bool,
-    ) -> bool {
-        let is_over = || self.durable_head() > after || self.is_closed() || is_stopped();
-        self.changed.wait(timeout, is_over);
-        self.durable_head() > after
-    }
-
-    /// Wakes whoever waits, to look again.
-    pub(crate) fn wake(&self) {
-        self.changed.notify();
-    }
-}
-
-/// Wakes followers. Costs the writer nothing while nobody waits.
-#[derive(Debug, Default)]
-struct Changed {
-    waiters: Mutex<usize>,
-    condition: Condvar,
-    /// Mirrors `waiters`, to be read without the lock.
-    has_waiters: AtomicBool,
-}
-
-impl Changed {
-    fn notify(&self) {
-        // The waiter raises the flag before it looks at the state, the notifier changes the state before
-        // it looks at the flag: one of the two sees the other. Both sides use the total order for that.
-        std::sync::atomic::fence(Ordering::SeqCst);
-        if self.has_waiters.load(Ordering::SeqCst) {
-            let _waiters = self.waiters.lock();
-            self.condition.notify_all();
+    /// Last position that followers see.
+    pub(crate) fn head_for(&self, visibility: Visibility) -> u64 {
+        match visibility {
+            Visibility::Durable => self.durable_head(),
+            Visibility::Buffered => self.visible.load(Ordering::Acquire),
         }
     }
 
-    fn wait(&self, timeout: Option<Duration>, is_over: impl Fn() -> bool) {
-        let mut waiters = self.waiters.lock();
-        *waiters += 1;
-        self.has_waiters.store(true, Ordering::SeqCst);
-        std::sync::atomic::fence(Ordering::SeqCst);
-        match timeout {
-            None => self.condition.wait_while(&mut waiters, |_| !is_over()),
-            Some(timeout) => drop(self.condition.wait_while_for(
-                &mut waiters,
-                |_| !is_over(),
-                timeout,
-            )),
-        };
-        *waiters -= 1;
-        self.has_waiters.store(*waiters > 0, Ordering::SeqCst);
+    /// Where those who follow with this visibility wait.
+    pub(crate) fn changed(&self, visibility: Visibility) -> &Changed {
+        match visibility {
+            Visibility::Durable => &self.durable_changed,
+            Visibility::Buffered => &self.visible_changed,
+        }
+    }
+
+    /// Wakes every follower, to look again. The caller holds no lock.
+    pub(crate) fn wake_all(&self) {
+        self.durable_changed.notify();
+        self.visible_changed.notify();
+        self.wake_tasks();
+    }
+
+    /// Wakes the tasks that follow what has changed. The caller holds no lock.
+    fn wake_tasks(&self) {
+        self.durable_changed.wake_tasks();
+        self.visible_changed.wake_tasks();
+    }
+}
+
+/// Wakes tasks when it is dropped: declared before the writer is locked, it does so once that is free.
+struct WakeTasks<'a>(&'a Inner);
+
+impl Drop for WakeTasks<'_> {
+    fn drop(&mut self) {
+        self.0.wake_tasks();
     }
 }
 

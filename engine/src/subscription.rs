@@ -1,4 +1,7 @@
 //! Following the log: catch-up, then live, by notification.
+//!
+//! A subscription reads a segment at a time, each through a view of its own, and between two says how far
+//! it has looked. Threads, iterators and streams differ only in how they wait for there to be more.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,22 +11,80 @@ use crate::error::Error;
 use crate::event::RecordedEvent;
 use crate::log::Inner;
 use crate::query::{Direction, Query};
-use crate::view::Events;
+use crate::view::{Events, View};
 
 /// Blocking iterator over matching events, without end until it is stopped or the log is closed.
 ///
-/// It shows durable events only. It holds no buffer: a slow follower costs nothing but its own delay.
+/// It holds no buffer: a slow follower costs nothing but its own delay. An error stands in the place of
+/// an event and does not end it; to look at that place again, subscribe anew behind
+/// [`Subscription::position`].
 #[derive(Debug)]
 pub struct Subscription {
     inner: Arc<Inner>,
     query: Query,
-    /// What is being shown, up to the durable head of its view.
+    visibility: Visibility,
+    progress_every: u64,
+    /// What is being shown: a part of the log that ends at `part_end`.
     events: Option<Events>,
-    /// Everything up to here has been looked at, but for what `events` still holds.
+    part_end: u64,
+    /// Everything up to here has been looked at.
     looked_at: u64,
-    /// Last position shown.
-    shown: u64,
+    /// Where the follower was told last that it is.
+    told: u64,
+    has_caught_up: bool,
     stop: StopHandle,
+}
+
+/// Which events a follower sees.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Visibility {
+    /// Those that survive a loss of power.
+    #[default]
+    Durable,
+    /// Those that are [buffered](crate::Durability::Buffered) too.
+    ///
+    /// Safe only for a follower that keeps what it makes of them, and how far it has come
+    /// ([`Batch::tracking`](crate::Batch::tracking)), in the same log: a loss of power takes both back together. Any
+    /// other would remember events that never were, and miss those that take their positions.
+    Buffered,
+}
+
+/// What a follower is told by [`Subscription::next_update`].
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Update {
+    /// A matching event. Everything up to it has been looked at.
+    Event(RecordedEvent),
+    /// Everything that is there has been looked at, up to `position`: what follows is new. Told once.
+    CaughtUp {
+        /// The head of the log at that moment.
+        position: u64,
+    },
+    /// Everything up to `position` has been looked at, and nothing matched since the update before: a
+    /// place to start from again.
+    Progress {
+        /// Last position looked at.
+        position: u64,
+    },
+}
+
+impl Update {
+    /// Everything up to this position has been looked at.
+    pub fn position(&self) -> u64 {
+        match self {
+            Self::Event(event) => event.position,
+            Self::CaughtUp { position } | Self::Progress { position } => *position,
+        }
+    }
+}
+
+/// What there is to tell.
+pub(crate) enum Look {
+    Found(Result<Update, Error>),
+    /// Nothing, before the log goes on.
+    Waiting,
+    /// Nothing ever again.
+    Ended,
 }
 
 impl Subscription {
@@ -35,16 +96,50 @@ impl Subscription {
         Self {
             inner,
             query,
+            visibility: Visibility::default(),
+            progress_every: PROGRESS_EVERY,
             events: None,
+            part_end: after,
             looked_at: after,
-            shown: after,
+            told: after,
+            has_caught_up: false,
             stop,
         }
     }
 
+    /// Which events it shows. Default [`Visibility::Durable`].
+    #[must_use]
+    pub fn visibility(mut self, visibility: Visibility) -> Self {
+        self.visibility = visibility;
+        self
+    }
+
+    /// How many positions without a match there are at least between two [`Update::Progress`]. Default 1,000;
+    /// 0 counts as 1. Fewer updates cost a follower that starts again little: it goes through the indexes.
+    /// They are told between two segments and at the head of the log, so a segment that is passed in
+    /// catching up is told of once, however long it is.
+    #[must_use]
+    pub fn progress_every(mut self, positions: u64) -> Self {
+        self.progress_every = positions.max(1);
+        self
+    }
+
     /// The next matching event; `None` when none came within `timeout`, or the subscription is stopped.
+    /// However many events come that do not match, it does not wait longer.
     pub fn next_timeout(&mut self, timeout: Duration) -> Option<Result<RecordedEvent, Error>> {
-        self.next_within(Some(timeout))
+        self.next_event(Some(timeout))
+    }
+
+    /// The next matching event, or how far the subscription has come. `None` when there was nothing to tell within
+    /// `timeout` (without end when there is none), or the subscription is stopped.
+    pub fn next_update(&mut self, timeout: Option<Duration>) -> Option<Result<Update, Error>> {
+        self.next_before(self.deadline(timeout))
+    }
+
+    /// As an iterator of what [`Subscription::next_update`] tells, without end until it is stopped or the log is
+    /// closed.
+    pub fn updates(self) -> Updates {
+        Updates(self)
     }
 
     /// Stops the subscription from any thread.
@@ -55,11 +150,7 @@ impl Subscription {
     /// Everything up to this position has been looked at, whether it matched or not: a follower that
     /// restarts behind it misses nothing.
     pub fn position(&self) -> u64 {
-        if self.events.is_some() {
-            self.shown
-        } else {
-            self.looked_at
-        }
+        self.looked_at
     }
 
     /// Whether it has been stopped, or the log closed.
@@ -67,54 +158,141 @@ impl Subscription {
         self.stop.is_stopped() || self.inner.is_closed()
     }
 
-    fn next_within(&mut self, timeout: Option<Duration>) -> Option<Result<RecordedEvent, Error>> {
+    fn next_event(&mut self, timeout: Option<Duration>) -> Option<Result<RecordedEvent, Error>> {
+        let deadline = self.deadline(timeout);
         loop {
-            if self.is_stopped() {
-                return None;
+            match self.next_before(deadline)? {
+                Ok(Update::Event(event)) => return Some(Ok(event)),
+                Ok(_) => {}
+                Err(error) => return Some(Err(error)),
             }
-            if let Some(events) = &mut self.events {
-                match events.next() {
-                    Some(event) => {
-                        if let Ok(event) = &event {
-                            self.shown = event.position;
-                        }
-                        return Some(event);
-                    }
-                    None => {
-                        self.looked_at = events.view().durable_head().max(self.looked_at);
-                        self.shown = self.looked_at;
-                        self.events = None;
-                    }
-                }
-            }
-            if self.inner.durable_head() <= self.looked_at {
-                let stop = &self.stop;
-                // Matching events are rarer than events: a wake-up for one that does not match starts
-                // the timeout anew, so a timeout is a least time, not an exact one.
-                if !self
-                    .inner
-                    .wait_for_durable(self.looked_at, timeout, || stop.is_stopped())
-                {
-                    return None;
-                }
-                continue;
-            }
-            let positions = self.looked_at.saturating_add(1)..;
-            self.events = Some(Events::by_position(
-                self.inner.view(),
-                &positions,
-                &self.query,
-                Direction::Forward,
-            ));
         }
     }
+
+    /// When a wait that begins now is over.
+    fn deadline(&self, timeout: Option<Duration>) -> Option<u64> {
+        let timeout = u64::try_from(timeout?.as_nanos()).unwrap_or(u64::MAX);
+        Some(self.now_ns().saturating_add(timeout))
+    }
+
+    fn now_ns(&self) -> u64 {
+        self.inner.options.clock.monotonic_ns()
+    }
+
+    fn next_before(&mut self, deadline: Option<u64>) -> Option<Result<Update, Error>> {
+        loop {
+            match self.look() {
+                Look::Found(update) => return Some(update),
+                Look::Ended => return None,
+                Look::Waiting => {}
+            }
+            let left = match deadline {
+                None => None,
+                Some(deadline) => Some(deadline.checked_sub(self.now_ns()).filter(|ns| *ns > 0)?),
+            };
+            let changed = self.inner.changed(self.visibility);
+            changed.wait(left.map(Duration::from_nanos), || self.has_more());
+        }
+    }
+
+    /// Whether looking again may find something.
+    pub(crate) fn has_more(&self) -> bool {
+        self.inner.head_for(self.visibility) > self.looked_at || self.is_stopped()
+    }
+
+    #[cfg(feature = "stream")]
+    pub(crate) fn changed(&self) -> &crate::changed::Changed {
+        self.inner.changed(self.visibility)
+    }
+
+    /// What there is to tell now, without waiting.
+    pub(crate) fn look(&mut self) -> Look {
+        loop {
+            if self.is_stopped() {
+                return Look::Ended;
+            }
+            match self.events.as_mut().map(Iterator::next) {
+                Some(Some(event)) => {
+                    if let Ok(event) = &event {
+                        (self.looked_at, self.told) = (event.position, event.position);
+                    }
+                    return Look::Found(event.map(Update::Event));
+                }
+                Some(None) => {
+                    self.events = None;
+                    self.looked_at = self.part_end;
+                }
+                None => {}
+            }
+            let position = self.looked_at;
+            let is_at_head = self.inner.head_for(self.visibility) <= position;
+            if is_at_head && !self.has_caught_up {
+                (self.has_caught_up, self.told) = (true, position);
+                return Look::Found(Ok(Update::CaughtUp { position }));
+            }
+            if position - self.told >= self.progress_every {
+                self.told = position;
+                return Look::Found(Ok(Update::Progress { position }));
+            }
+            if is_at_head {
+                return Look::Waiting;
+            }
+            self.start_part();
+        }
+    }
+
+    /// Goes over to what lies behind what has been looked at, to the end of its segment at most.
+    fn start_part(&mut self) {
+        let view = self.inner.view();
+        let head = match self.visibility {
+            Visibility::Durable => view.durable_head(),
+            Visibility::Buffered => view.head(),
+        };
+        let next = self.looked_at.saturating_add(1);
+        self.part_end = end_of_segment(&view, next).min(head).max(self.looked_at);
+        let positions = next..=self.part_end;
+        self.events = Some(Events::up_to(
+            view,
+            head,
+            &positions,
+            &self.query,
+            Direction::Forward,
+        ));
+    }
+}
+
+/// Last position of the segment that holds `position`, or of the first one behind it.
+fn end_of_segment(view: &View, position: u64) -> u64 {
+    let segments = &view.set.segments;
+    let place = view.set.place_of(position).unwrap_or(0);
+    let next = segments.get(place + 1);
+    next.map_or(u64::MAX, |next| next.base_position - 1)
 }
 
 impl Iterator for Subscription {
     type Item = Result<RecordedEvent, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.next_within(None)
+        self.next_event(None)
+    }
+}
+
+/// Blocking iterator over [`Update`]s; see [`Subscription::updates`].
+#[derive(Debug)]
+pub struct Updates(pub(crate) Subscription);
+
+impl Updates {
+    /// The subscription, to go on in another way.
+    pub fn into_subscription(self) -> Subscription {
+        self.0
+    }
+}
+
+impl Iterator for Updates {
+    type Item = Result<Update, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.next_update(None)
     }
 }
 
@@ -126,13 +304,16 @@ pub struct StopHandle {
 }
 
 impl StopHandle {
-    /// Ends the iteration; a thread that waits in it is woken. Stopping again does nothing.
+    /// Ends the iteration; a thread or a task that waits in it is woken. Stopping again does nothing.
     pub fn stop(&self) {
         self.stopped.store(true, Ordering::SeqCst);
-        self.inner.wake();
+        self.inner.wake_all();
     }
 
     fn is_stopped(&self) -> bool {
         self.stopped.load(Ordering::SeqCst)
     }
 }
+
+/// Positions without a match between two reports of progress, unless asked otherwise.
+const PROGRESS_EVERY: u64 = 1_000;

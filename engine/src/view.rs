@@ -289,7 +289,19 @@ impl Events {
         query: &Query,
         direction: Direction,
     ) -> Self {
-        let cursor = Cursor::by_position(&view, positions, query, direction, view.durable);
+        let head = view.durable;
+        Self::up_to(view, head, positions, query, direction)
+    }
+
+    /// As [`Events::by_position`], up to `head`, which the view shows.
+    pub(crate) fn up_to(
+        view: View,
+        head: u64,
+        positions: &impl RangeBounds<u64>,
+        query: &Query,
+        direction: Direction,
+    ) -> Self {
+        let cursor = Cursor::by_position(&view, positions, query, direction, head);
         Self { view, cursor }
     }
 

@@ -4,13 +4,24 @@
 //! pure function of a seed. Neither trait promises order: a clock may jump back, and the log copes.
 
 use std::fmt::Debug;
+use std::sync::OnceLock;
+use std::time::Instant;
 
 use parking_lot::Mutex;
 
-/// A wall clock.
+/// A wall clock, and one to measure with.
 pub trait Clock: Debug + Send + Sync {
     /// Microseconds since the Unix epoch. May run backwards between calls.
     fn now_us(&self) -> u64;
+
+    /// Nanoseconds since some moment, the same for the whole process; never runs backwards. What it says
+    /// decides when a wait is over and how long something took, never what is stored.
+    #[expect(clippy::disallowed_methods, reason = "this is the room of the clock")]
+    fn monotonic_ns(&self) -> u64 {
+        static START: OnceLock<Instant> = OnceLock::new();
+        let since = START.get_or_init(Instant::now).elapsed();
+        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+    }
 }
 
 /// A source of random bytes.

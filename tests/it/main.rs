@@ -17,6 +17,8 @@ mod pread;
 mod refusals;
 mod reopen;
 mod retry;
+mod streams;
+mod subscriptions;
 mod tickets;
 mod tidy;
 mod two_processes;
