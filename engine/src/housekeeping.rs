@@ -177,6 +177,9 @@ impl Housekeeper {
         len: u64,
     ) -> Result<PreparedSegment, Error> {
         let mut spare = self.spare.lock();
+        if !matches!(*spare, Spare::Ready(_)) && inner.options.background {
+            inner.meter.waited_for_spare();
+        }
         while matches!(*spare, Spare::Preparing) {
             self.spare_changed.wait(&mut spare);
         }

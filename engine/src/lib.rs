@@ -35,8 +35,10 @@ mod directory;
 mod error;
 mod event;
 mod heads_file;
+mod histogram;
 mod housekeeping;
 mod log;
+mod meter;
 mod options;
 mod prepared;
 mod query;
@@ -61,10 +63,13 @@ pub use annals_segments::format::record::Encoding;
 pub use batch::{Batch, Durability, Expected, NewEvent, Version};
 pub use error::{Error, ExpectedVersion, Limit};
 pub use event::{Event, RecordedEvent};
+pub use histogram::Distribution;
 pub use log::{Appended, Log};
 pub use options::{LogOptions, ReadIo};
 pub use query::{Direction, Query, QueryItem};
-pub use report::{Damage, RecoveryOutcome, RecoveryReport, Stats, TornTail, VerifyReport};
+pub use report::{
+    Damage, MemoryStats, RecoveryOutcome, RecoveryReport, Stats, TornTail, VerifyReport, WriteStats,
+};
 #[cfg(feature = "stream")]
 pub use stream::{EventStream, UpdateStream};
 pub use subscription::{StopHandle, Subscription, Update, Updates, Visibility};

@@ -22,13 +22,14 @@ use crate::directory::Directory;
 use crate::error::Error;
 use crate::event::RecordedEvent;
 use crate::housekeeping::Housekeeper;
+use crate::meter::Meter;
 use crate::options::{LogOptions, ReadIo};
 use crate::prepared::PreparedBatch;
 use crate::query::{Direction, Query};
 use crate::recovery;
 use crate::report::{RecoveryReport, Stats, VerifyReport};
 use crate::retry::{Search, recognise};
-use crate::segment::LogIdentity;
+use crate::segment::{LogIdentity, Segment};
 use crate::segment_set::SegmentSet;
 use crate::subscription::{Subscription, Visibility};
 use crate::ticket::Ticket;
@@ -248,12 +249,21 @@ impl Log {
         &self.handle.inner.recovery
     }
 
-    /// What the log holds. Counting aggregates takes time proportional to the keys in the indexes.
+    /// What the log holds, and what it has done since it was opened. Lists the directory and reads nothing else;
+    /// appends and reads do not wait for it.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the directory cannot be listed.
+    pub fn stats(&self) -> Result<Stats, Error> {
+        crate::stats::stats(&self.handle.inner)
+    }
+
+    /// How many aggregates have events. Takes time and memory proportional to the keys in the indexes.
     ///
     /// # Errors
     /// [`Error::Io`] and [`Error::Corrupt`] when an index has to be derived and cannot be.
-    pub fn stats(&self) -> Result<Stats, Error> {
-        crate::stats::stats(&self.handle.inner)
+    pub fn count_aggregates(&self) -> Result<u64, Error> {
+        crate::stats::count_aggregates(&self.handle.inner)
     }
 
     /// Reads every byte and checks every checksum, position and version, and the indexes against the
@@ -287,6 +297,7 @@ pub(crate) struct Inner {
     pub(crate) options: LogOptions,
     pub(crate) recovery: RecoveryReport,
     pub(crate) housekeeper: Housekeeper,
+    pub(crate) meter: Meter,
     /// `None` in a read-only log, and once it is closed.
     pub(crate) writer: Mutex<Option<Writer>>,
     pub(crate) manifest: Mutex<Manifest>,
@@ -349,6 +360,7 @@ impl Inner {
             options: opened.options,
             recovery: opened.recovery,
             housekeeper: Housekeeper::default(),
+            meter: Meter::default(),
             read_only: opened.writer.is_none(),
             writer: Mutex::new(opened.writer),
             manifest: Mutex::new(opened.manifest),
@@ -384,7 +396,6 @@ impl Inner {
         let mut writer = self.writer.lock();
         // Dropped before the lock is: nobody takes a writer that a panic has left half way.
         let _guard = PoisonOnPanic(self);
-        let _span = tracing::debug_span!("commit", batches = group.len()).entered();
         match &mut *writer {
             Some(writer) => writer.commit(self, group),
             None => group
@@ -542,7 +553,7 @@ impl Inner {
         let _wake = WakeTasks(self);
         let part = self.writer.lock().as_mut().and_then(Writer::unsynced_part);
         let Some(part) = part else { return Ok(()) };
-        let synced = part.segment.file()?.sync();
+        let synced = self.sync_segment(&part.segment).map(drop);
         let mut writer = self.writer.lock();
         let noted = synced.and_then(|()| match &mut *writer {
             Some(writer) => writer.synced_part(self, &part),
@@ -551,6 +562,17 @@ impl Inner {
         noted.map_err(|error| Error::Poisoned {
             reason: self.poison(&part.segment.path, error),
         })
+    }
+
+    /// Syncs a segment. Answers how long it took, in microseconds.
+    pub(crate) fn sync_segment(&self, segment: &Segment) -> io::Result<u64> {
+        let clock = &self.options.clock;
+        let start_ns = clock.monotonic_ns();
+        let file = segment.file().expect("a segment that was written is open");
+        file.sync()?;
+        let micros = clock.monotonic_ns().saturating_sub(start_ns) / 1_000;
+        self.meter.synced(micros);
+        Ok(micros)
     }
 
     /// Waits for the thread that leads for tickets. Whoever closes at the same time waits too.

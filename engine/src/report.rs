@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::histogram::Distribution;
+
 /// How a log was found when it was opened, and what was done about it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RecoveryReport {
@@ -80,13 +82,12 @@ pub struct Damage {
     pub what: String,
 }
 
-/// What a log holds.
+/// What a log holds, and what it has done since it was opened. Read while others work, its parts may differ by what
+/// is under way.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Events.
     pub events: u64,
-    /// Aggregates that have events.
-    pub aggregates: u64,
     /// Segments that hold frames.
     pub segments: u64,
     /// Segments that are sealed.
@@ -103,7 +104,50 @@ pub struct Stats {
     pub last_position: u64,
     /// Format version this build writes.
     pub format_version: u16,
-    /// Bytes of files held in memory by [`ReadIo::Pread`](crate::ReadIo::Pread), views included; 0 with maps.
+    /// What has been written since the log was opened.
+    pub writes: WriteStats,
+    /// What is held in memory or mapped for it.
+    pub memory: MemoryStats,
+}
+
+/// What has been written since the log was opened; nothing when it is read-only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WriteStats {
+    /// Batches that were appended; repetitions and refusals apart.
+    pub batches: u64,
+    /// Their events.
+    pub events: u64,
+    /// Bytes written to segments.
+    pub bytes: u64,
+    /// Batches written together; as many values as there were groups.
+    pub group_batches: Distribution,
+    /// Events written together.
+    pub group_events: Distribution,
+    /// How long each sync of a segment took, in microseconds.
+    pub sync_us: Distribution,
+    /// How often the next segment was needed and not ready, so that appends waited for it.
+    pub spare_waits: u64,
+    /// How often buffered appends waited for a device that did not keep up.
+    pub device_waits: u64,
+}
+
+/// What is held in memory or mapped for a log, in bytes but where it says otherwise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MemoryStats {
+    /// Aggregates in the cache of last versions.
+    pub version_cache_entries: u64,
+    /// The cache of last versions, without ids that are text.
+    pub version_cache_bytes: u64,
+    /// Indexes in memory: of the segment being written, and of those whose file is not there yet; estimated.
+    pub tail_index_bytes: u64,
+    /// Index files of the sealed segments that were looked at, mapped.
+    pub sealed_index_bytes: u64,
+    /// The table over all sealed segments, mapped.
+    pub heads_bytes: u64,
+    /// Bytes of files held by [`ReadIo::Pread`](crate::ReadIo::Pread) in place of maps, by views too, an open file
+    /// counted as 512 KiB; 0 with maps.
     pub held_bytes: u64,
 }
 

@@ -354,6 +354,15 @@ impl Segment {
         Ok(())
     }
 
+    /// Bytes of the index: in memory, estimated, and mapped.
+    pub(crate) fn index_bytes(&self) -> (usize, usize) {
+        match &*self.index.read() {
+            Index::Tail(tail) => (tail.heap_bytes(), 0),
+            Index::Sealed(sealed) => (0, sealed.file_len()),
+            Index::Unopened => (0, 0),
+        }
+    }
+
     /// Adds the next event to the index of the segment being written.
     pub(crate) fn with_tail(&self, add: impl FnOnce(&mut TailIndex)) {
         match &mut *self.index.write() {

@@ -15,6 +15,8 @@ pub(crate) struct VersionCache {
     places: Vec<Option<Entry>>,
     /// Entries written since the table last grew.
     written: usize,
+    /// Places that are taken.
+    taken: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -39,6 +41,7 @@ impl VersionCache {
             Some(entry) if entry.key == key && entry.id == *id => entry.version = version,
             other => {
                 self.written += 1;
+                self.taken += usize::from(other.is_none());
                 *other = Some(Entry {
                     key,
                     id: id.clone(),
@@ -46,6 +49,14 @@ impl VersionCache {
                 });
             }
         }
+    }
+
+    /// Entries, and bytes of the table without what ids that are text take.
+    pub(crate) fn len(&self) -> (usize, usize) {
+        (
+            self.taken,
+            self.places.capacity() * size_of::<Option<Entry>>(),
+        )
     }
 
     fn place(&self, key: KeyHash) -> Option<usize> {
@@ -102,6 +113,7 @@ mod tests {
             .filter(|id| cache.version(key(id), id).is_some())
             .count();
         assert!(known > PLACES_MAX / 2, "{known} of 600,000");
+        assert_eq!(cache.len().0, known);
     }
 
     #[test]

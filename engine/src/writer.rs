@@ -615,9 +615,22 @@ impl Writer {
             }
             return group.clear();
         }
+        let first = group.placed.first();
+        let first = first.map_or(self.next_position, |first| first.base_position);
+        let events = self.next_position - first;
+        let span = tracing::debug_span!(
+            "group",
+            batches = group.placed.len(),
+            events,
+            bytes = group.buffer.len(),
+            sync_us = tracing::field::Empty,
+        )
+        .entered();
         let written = self.write(inner, &group.buffer).and_then(|()| {
             match group.wants_sync && self.unsynced > 0 {
-                true => self.sync(inner),
+                true => self.sync(inner).map(|micros| {
+                    span.record("sync_us", micros);
+                }),
                 false => Ok(()),
             }
         });
@@ -631,6 +644,9 @@ impl Writer {
             return group.clear();
         }
         if !group.placed.is_empty() {
+            inner.meter.group(group.placed.len(), events);
+            let (entries, bytes) = self.versions.len();
+            inner.meter.version_cache(entries, bytes);
             self.publish(inner, group);
         }
         if let Some(offset) = group.dictionary {
@@ -656,7 +672,12 @@ impl Writer {
             0 => return Ok(()),
             1..BUFFERED_LEN_MAX => Job::SyncSoon,
             BUFFERED_LEN_MAX..BUFFERED_LEN_LIMIT if has_thread => Job::SyncNow,
-            _ => return self.sync_all(inner),
+            _ => {
+                if has_thread {
+                    inner.meter.waited_for_device();
+                }
+                return self.sync_all(inner);
+            }
         };
         if self.sync_asked != Some(job) {
             self.sync_asked = Some(job);
@@ -705,17 +726,17 @@ impl Writer {
         self.end += bytes.len();
         self.unsynced += bytes.len();
         self.since_dictionary += bytes.len();
+        inner.meter.wrote(bytes.len());
         Ok(())
     }
 
-    /// Syncs what was written and says so in the watermark. What is durable is shown by the caller.
-    fn sync(&mut self, inner: &Inner) -> io::Result<()> {
-        self.segment
-            .file()
-            .expect("the segment being written is open")
-            .sync()?;
+    /// Syncs what was written and says so in the watermark. What is durable is shown by the caller. Answers
+    /// how long the sync took, in microseconds.
+    fn sync(&mut self, inner: &Inner) -> io::Result<u64> {
+        let micros = inner.sync_segment(&self.segment)?;
         self.unsynced = 0;
-        self.write_watermark(inner.log.id)
+        self.write_watermark(inner.log.id)?;
+        Ok(micros)
     }
 
     /// Says in the watermark that everything written is durable, which it is.

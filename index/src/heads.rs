@@ -127,6 +127,12 @@ impl<B: AsRef<[u8]>> Heads<B> {
         self.header.identity
     }
 
+    /// Bytes of the file.
+    #[must_use]
+    pub fn file_len(&self) -> usize {
+        self.bytes.as_ref().len()
+    }
+
     /// Count of distinct keys.
     #[must_use]
     pub fn len(&self) -> u32 {

@@ -94,6 +94,12 @@ impl<B: AsRef<[u8]>> SealedIndex<B> {
         self.header.identity
     }
 
+    /// Bytes of the file.
+    #[must_use]
+    pub fn file_len(&self) -> usize {
+        self.bytes.as_ref().len()
+    }
+
     /// Count of distinct keys.
     #[must_use]
     pub fn key_count(&self) -> u32 {

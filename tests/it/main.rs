@@ -17,6 +17,7 @@ mod pread;
 mod refusals;
 mod reopen;
 mod retry;
+mod stats;
 mod streams;
 mod subscriptions;
 mod tickets;

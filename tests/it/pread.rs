@@ -7,7 +7,7 @@
 use std::io;
 use std::path::Path;
 
-use annals_engine::{Direction, Error, Log, Query, QueryItem, ReadIo};
+use annals_engine::{Batch, Direction, Durability, Error, Log, Query, QueryItem, ReadIo};
 use annals_segments::{Disk, MemoryDisk, OpenMode, RealDisk};
 use annals_tests::failing_disk::{Call, FailingDisk};
 use annals_tests::log_files::{DIR, FIRST_SEGMENT};
@@ -59,12 +59,14 @@ once_more! {
     }
 }
 
-fn fill(log: &Log, batches: usize) {
-    for number in 0..batches {
-        let tag = if number % 500 == 7 { "rare" } else { "often" };
-        let aggregate = format!("aggregate-{}", number % 10);
-        log.append(event(&aggregate, "Happened", vec![7; 300]).tag(tag))
-            .unwrap();
+fn fill(log: &Log, events: usize) {
+    for first in (0..events).step_by(10) {
+        let batch = (first..first + 10).fold(Batch::new(), |batch, number| {
+            let tag = if number % 500 == 7 { "rare" } else { "often" };
+            let aggregate = format!("aggregate-{}", number % 10);
+            batch.event(event(&aggregate, "Happened", vec![7; 300]).tag(tag))
+        });
+        log.append(batch.durability(Durability::Buffered)).unwrap();
     }
 }
 
@@ -163,7 +165,7 @@ fn a_long_read_of_owned_events_holds_little() {
         for (place, event) in log.read(.., &Query::all(), Direction::Forward).enumerate() {
             event.unwrap();
             if place % 100 == 0 {
-                held_max = log.stats().unwrap().held_bytes.max(held_max);
+                held_max = log.stats().unwrap().memory.held_bytes.max(held_max);
             }
         }
         assert!(

@@ -93,7 +93,7 @@ pub(crate) fn run(args: &DemoArgs, out: &mut impl Write) -> Result<Outcome, CliE
         state_at_half,
         life_rows,
     };
-    report.set_stats(&log.stats()?);
+    report.set_stats(&log.stats()?, log.count_aggregates()?);
     drop(view);
     log.close()?;
     if args.json {

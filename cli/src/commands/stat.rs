@@ -16,11 +16,13 @@ use crate::table::{Align, Table};
 
 pub(crate) fn run(args: &StatArgs, out: &mut impl Write) -> Result<Outcome, CliError> {
     let log = Log::open_read_only(&args.dir)?;
+    // First, so that the indexes it opens are among those told of.
+    let aggregates = log.count_aggregates()?;
     let stats = log.stats()?;
     if args.json {
-        write_json_line(out, &StatJson::new(&stats, log.recovery()))?;
+        write_json_line(out, &StatJson::new(&stats, aggregates, log.recovery()))?;
     } else {
-        write_table(out, &args.dir, &stats, log.recovery())?;
+        write_table(out, &args.dir, &stats, aggregates, log.recovery())?;
     }
     out.flush()?;
     say_what_may_be_missing(&args.dir, log.recovery());
@@ -41,13 +43,22 @@ struct StatJson {
     log_bytes: u64,
     index_bytes: u64,
     bytes_per_event: f64,
+    memory: MemoryJson,
+}
+
+/// What the indexes take in a process that has the log open for reading.
+#[derive(Debug, Serialize)]
+struct MemoryJson {
+    tail_index_bytes: u64,
+    sealed_index_bytes: u64,
+    heads_bytes: u64,
 }
 
 impl StatJson {
-    fn new(stats: &Stats, recovery: &RecoveryReport) -> Self {
+    fn new(stats: &Stats, aggregates: u64, recovery: &RecoveryReport) -> Self {
         Self {
             events: stats.events,
-            aggregates: stats.aggregates,
+            aggregates,
             segments: stats.segments,
             sealed_segments: stats.sealed_segments,
             bytes: stats.bytes,
@@ -58,6 +69,11 @@ impl StatJson {
             log_bytes: stats.log_bytes,
             index_bytes: stats.index_bytes,
             bytes_per_event: ratio(stats.bytes, stats.events),
+            memory: MemoryJson {
+                tail_index_bytes: stats.memory.tail_index_bytes,
+                sealed_index_bytes: stats.memory.sealed_index_bytes,
+                heads_bytes: stats.memory.heads_bytes,
+            },
         }
     }
 }
@@ -66,13 +82,14 @@ fn write_table(
     out: &mut impl Write,
     dir: &Path,
     stats: &Stats,
+    aggregates: u64,
     recovery: &RecoveryReport,
 ) -> Result<(), CliError> {
     let mut table = Table::new([Align::Left, Align::Left]);
     let mut row = |name: &str, value: String| table.row([name.to_owned(), value]);
     row("log", dir.display().to_string());
     row("events", grouped(stats.events));
-    row("aggregates", grouped(stats.aggregates));
+    row("aggregates", grouped(aggregates));
     row(
         "positions",
         format!("{}..={}", stats.first_position, stats.last_position),
@@ -97,6 +114,16 @@ fn write_table(
     row(
         "bytes per event",
         format!("{:.1}", ratio(stats.bytes, stats.events)),
+    );
+    let memory = &stats.memory;
+    row(
+        "indexes in use",
+        format!(
+            "{} in memory, {} of sealed segments and {} of heads mapped",
+            size(memory.tail_index_bytes),
+            size(memory.sealed_index_bytes),
+            size(memory.heads_bytes)
+        ),
     );
     row("format version", stats.format_version.to_string());
     let hint = if is_damaged(recovery) {

@@ -54,6 +54,8 @@ fn stat_has_its_keys_and_counts() {
     assert_eq!((count("first_position"), count("sealed_segments")), (1, 0));
     assert!(count("segments") >= 1 && count("format_version") >= 1);
     assert_eq!(count("bytes"), count("log_bytes") + count("index_bytes"));
+    assert!(stat["memory"]["tail_index_bytes"].as_u64().unwrap() > 0);
+    assert_eq!(stat["memory"]["sealed_index_bytes"], 0);
     assert_eq!(stat["recovery"]["outcome"], "clean");
     assert!(stat["recovery"]["damages"].as_array().unwrap().is_empty());
 

@@ -105,9 +105,9 @@ pub(crate) struct LifeRow {
 
 impl Report {
     /// What `stats` says goes where it is printed.
-    pub(crate) fn set_stats(&mut self, stats: &Stats) {
+    pub(crate) fn set_stats(&mut self, stats: &Stats, aggregates: u64) {
         self.events = stats.events;
-        self.aggregates = stats.aggregates;
+        self.aggregates = aggregates;
         self.segments = stats.segments;
         self.bytes = stats.bytes;
         self.bytes_per_event = ratio(stats.bytes, stats.events);
