@@ -41,6 +41,11 @@ impl HeadsFile {
         }
     }
 
+    /// Bytes of the file, sound or not.
+    pub(crate) fn file_len(&self) -> usize {
+        self.heads.file_len()
+    }
+
     /// The table, when its checksum fits.
     pub(crate) fn sound(&self) -> Option<&Heads<FrozenFile>> {
         let is_sound = self.is_sound.get_or_init(|| {

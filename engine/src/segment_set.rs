@@ -12,6 +12,7 @@ use annals_segments::{FrozenFile, HeldBytes};
 use crate::aggregate_id::AggregateId;
 use crate::error::Error;
 use crate::heads_file::HeadsFile;
+use crate::query::Query;
 use crate::segment::{LogIdentity, Segment};
 
 /// Segments ascending by number; the last one is being written, unless the log is read-only.
@@ -123,6 +124,62 @@ impl SegmentSet {
         }
     }
 
+    /// The places from `first` on that may hold events that match `query`, ascending; `None` when there are
+    /// too many to be worth being known. Costs those that do, not those that do not.
+    pub(crate) fn matching(
+        &self,
+        log: &LogIdentity,
+        query: &Query,
+        first: usize,
+    ) -> Result<Option<Vec<usize>>, Error> {
+        if query.is_all() {
+            return Ok(None);
+        }
+        let mut matching = Vec::new();
+        let mut left = MATCHING_MAX;
+        for item in query.items() {
+            let topics = item.topics().iter().map(|topic| log.topic(topic));
+            let tags = item.tags().iter().map(|tag| log.tag(tag));
+            let any_of: Vec<Vec<KeyHash>> = match item.tags() {
+                [] => topics.map(|topic| vec![topic]).collect(),
+                _ => vec![tags.collect()],
+            };
+            for all_of in any_of {
+                match self.holding_all(&all_of, first, &mut left)? {
+                    Some(places) => matching.extend(places),
+                    None => return Ok(None),
+                }
+            }
+        }
+        matching.sort_unstable();
+        matching.dedup();
+        Ok(Some(matching))
+    }
+
+    /// The places from `first` on that may hold all of these keys, those of the rarest: all are followed in
+    /// turns until one ends. `None` when `left` steps do not suffice.
+    fn holding_all(
+        &self,
+        keys: &[KeyHash],
+        first: usize,
+        left: &mut usize,
+    ) -> Result<Option<Vec<usize>>, Error> {
+        let mut chains: Vec<(Holding<'_>, Vec<usize>)> = keys
+            .iter()
+            .map(|key| (self.holding(*key), Vec::new()))
+            .collect();
+        while *left > 0 {
+            for (holding, places) in &mut chains {
+                *left = left.saturating_sub(1);
+                match holding.next().transpose()? {
+                    Some(place) if place >= first => places.push(place),
+                    _ => return Ok(Some(std::mem::take(places))),
+                }
+            }
+        }
+        Ok(None)
+    }
+
     /// The newest segment below `number` that may hold `key`, by number.
     pub(crate) fn newest_before(&self, key: KeyHash, number: u64) -> Result<Option<u64>, Error> {
         let before = self
@@ -184,6 +241,9 @@ impl SegmentSet {
         Ok(None)
     }
 }
+
+/// Segments that are looked for at most before a query asks each segment in turn.
+const MATCHING_MAX: usize = 64;
 
 /// See [`SegmentSet::holding`].
 #[derive(Debug)]

@@ -27,6 +27,7 @@ pub struct Subscription {
     /// What is being shown: a part of the log that ends at `part_end`.
     events: Option<Events>,
     part_end: u64,
+    matching: Option<Matching>,
     /// Everything up to here has been looked at.
     looked_at: u64,
     /// Where the follower was told last that it is.
@@ -78,6 +79,14 @@ impl Update {
     }
 }
 
+/// The only segments up to a number that may match, when a long way was ahead.
+#[derive(Debug)]
+struct Matching {
+    /// Numbers of those segments, ascending; `None` when it was not worth knowing.
+    numbers: Option<Vec<u64>>,
+    upto: u64,
+}
+
 /// What there is to tell.
 pub(crate) enum Look {
     Found(Result<Update, Error>),
@@ -100,6 +109,7 @@ impl Subscription {
             progress_every: PROGRESS_EVERY,
             events: None,
             part_end: after,
+            matching: None,
             looked_at: after,
             told: after,
             has_caught_up: false,
@@ -116,8 +126,8 @@ impl Subscription {
 
     /// How many positions without a match there are at least between two [`Update::Progress`]. Default 1,000;
     /// 0 counts as 1. Fewer updates cost a follower that starts again little: it goes through the indexes.
-    /// They are told between two segments and at the head of the log, so a segment that is passed in
-    /// catching up is told of once, however long it is.
+    /// They are told between two segments and at the head of the log: of segments that are passed at a bound,
+    /// one is told, however many events they hold.
     #[must_use]
     pub fn progress_every(mut self, positions: u64) -> Self {
         self.progress_every = positions.max(1);
@@ -249,24 +259,51 @@ impl Subscription {
             Visibility::Buffered => view.head(),
         };
         let next = self.looked_at.saturating_add(1);
-        self.part_end = end_of_segment(&view, next).min(head).max(self.looked_at);
-        let positions = next..=self.part_end;
-        self.events = Some(Events::up_to(
-            view,
-            head,
-            &positions,
-            &self.query,
-            Direction::Forward,
-        ));
+        let segments = &view.set.segments;
+        // Positions that were dropped belong to the first segment that is there.
+        let place = view.set.place_of(next).unwrap_or(0);
+        let later = self.next_match(&view, place);
+        let end = segments
+            .get(later.unwrap_or(place + 1))
+            .map_or(u64::MAX, |later| later.base_position - 1);
+        self.part_end = end.min(head).max(self.looked_at);
+        match later {
+            // Nothing to be read before it.
+            Some(_) => self.looked_at = self.part_end,
+            None => {
+                let positions = next..=self.part_end;
+                let forward = Direction::Forward;
+                self.events = Some(Events::up_to(view, head, &positions, &self.query, forward));
+            }
+        }
     }
-}
 
-/// Last position of the segment that holds `position`, or of the first one behind it.
-fn end_of_segment(view: &View, position: u64) -> u64 {
-    let segments = &view.set.segments;
-    let place = view.set.place_of(position).unwrap_or(0);
-    let next = segments.get(place + 1);
-    next.map_or(u64::MAX, |next| next.base_position - 1)
+    /// The next place that may match, when the segment at `place` does not.
+    fn next_match(&mut self, view: &View, place: usize) -> Option<usize> {
+        let segments = &view.set.segments;
+        let newest = segments.last()?.number;
+        let number = segments[place].number;
+        let is_known = |matching: &Matching| number <= matching.upto;
+        if !self.matching.as_ref().is_some_and(is_known) && segments.len() - place > WIDE {
+            // Should it fail, the segments are asked one by one, and tell why.
+            let places = view.set.matching(&view.log, &self.query, place);
+            let places = places.ok().flatten();
+            let numbers = places.map(|places| {
+                let numbers = places.iter().map(|place| segments[*place].number);
+                numbers.collect()
+            });
+            // The newest is still written: it may match yet.
+            let upto = newest - 1;
+            self.matching = Some(Matching { numbers, upto });
+        }
+        let Matching { numbers, upto } = self.matching.as_ref().filter(|known| is_known(known))?;
+        let numbers = numbers.as_ref()?;
+        let next = numbers.partition_point(|matching| *matching < number);
+        let next = numbers
+            .get(next)
+            .map_or(*upto + 1, |next| *next.min(&(upto + 1)));
+        (next > number).then(|| segments.partition_point(|segment| segment.number < next))
+    }
 }
 
 impl Iterator for Subscription {
@@ -317,3 +354,5 @@ impl StopHandle {
 
 /// Positions without a match between two reports of progress, unless asked otherwise.
 const PROGRESS_EVERY: u64 = 1_000;
+/// Segments ahead beyond which those that match are looked for first.
+const WIDE: usize = 8;

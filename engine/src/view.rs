@@ -369,6 +369,7 @@ impl Cursor {
             direction,
             pending: Vec::new(),
             place: None,
+            matching: None,
         })
     }
 
@@ -540,6 +541,8 @@ struct QueryCursor {
     /// Candidates of the segment at `place`, the next one last.
     pending: Vec<u32>,
     place: Option<usize>,
+    /// The only segments that may match, ascending, when that is known.
+    matching: Option<Vec<usize>>,
 }
 
 impl QueryCursor {
@@ -561,18 +564,38 @@ impl QueryCursor {
         }
     }
 
-    fn next_place(&self, view: &View) -> Option<usize> {
+    fn next_place(&mut self, view: &View) -> Option<usize> {
         if self.positions.is_empty() {
             return None;
         }
-        let first = view.set.place_of(self.positions.start)?;
-        let last = view.set.place_of(self.positions.end - 1)?;
-        match (self.place, self.direction) {
-            (None, Direction::Forward) => Some(first),
-            (None, Direction::Backward) => Some(last),
-            (Some(place), Direction::Forward) => (place < last).then_some(place + 1),
-            (Some(place), Direction::Backward) => (place > first).then(|| place - 1),
+        let set = &view.set;
+        let first = set.place_of(self.positions.start)?;
+        let last = set.place_of(self.positions.end - 1)?;
+        // The way to the segments that hold a key leads from the newest one down: worth it when many lie
+        // in the range, and none above.
+        let is_wide = last + 1 == set.segments.len() && last - first >= WIDE;
+        if self.place.is_none() && is_wide {
+            // Should it fail, the segments are asked one by one, and tell why.
+            self.matching = set.matching(&view.log, &self.query, first).ok().flatten();
         }
+        let (start, end) = match (self.place, self.direction) {
+            (None, _) => (first, last + 1),
+            (Some(place), Direction::Forward) => (place + 1, last + 1),
+            (Some(place), Direction::Backward) => (first, place),
+        };
+        let place = match (&self.matching, self.direction) {
+            (None, Direction::Forward) => Some(start),
+            (None, Direction::Backward) => end.checked_sub(1),
+            (Some(matching), Direction::Forward) => {
+                let next = matching.partition_point(|place| *place < start);
+                matching.get(next).copied()
+            }
+            (Some(matching), Direction::Backward) => {
+                let next = matching.partition_point(|place| *place < end);
+                next.checked_sub(1).map(|next| matching[next])
+            }
+        };
+        place.filter(|place| (start..end).contains(place))
     }
 
     /// The ordinals of one segment that may match: for each item those that hold all of its tags and one
@@ -825,6 +848,8 @@ fn partition_point(mut range: Range<usize>, is_before: impl Fn(usize) -> bool) -
     range.start
 }
 
+/// Segments beyond which a query looks for those that hold its keys first.
+const WIDE: usize = 8;
 /// Records of an aggregate that are looked up at a time, at least, as long as there are more.
 const LOOK_AHEAD: usize = 32;
 /// And at most, of one segment.
