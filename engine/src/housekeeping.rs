@@ -6,7 +6,7 @@
 //! fixed places. A failure here is never a failure of an append: it is
 //! logged, and made up for at the next open, because everything it writes can be derived again.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -581,6 +581,7 @@ pub(crate) fn first_manifest(log: &LogIdentity) -> Manifest {
         durable_position: 0,
         heads: 0,
         segments: Vec::new(),
+        followers: BTreeMap::new(),
     }
 }
 

@@ -4,6 +4,7 @@ pub mod frame;
 pub mod manifest;
 pub mod record;
 pub mod segment_header;
+pub mod version_table;
 pub mod watermark;
 
 /// The format version this build writes. It reads this one and refuses later ones.
@@ -34,6 +35,10 @@ pub const METADATA_KEY_LEN_MAX: usize = 255;
 pub const METADATA_LEN_MAX: usize = 65_535;
 /// Bytes of a tracking name: 1..=this.
 pub const TRACKING_NAME_LEN_MAX: usize = 255;
+/// Bytes of the name of a follower: 1..=this.
+pub const FOLLOWER_NAME_LEN_MAX: usize = 255;
+/// Named followers of a log: at most this.
+pub const FOLLOWER_COUNT_MAX: usize = 256;
 /// Bytes of one frame, header and padding included: at most this. No option goes beyond.
 pub const FRAME_LEN_MAX: usize = 256 << 20;
 /// Bytes of one segment file: at most this, so that offsets fit four bytes with room to spare.
@@ -55,7 +60,11 @@ pub const INDEX_SUFFIX: &str = ".idx";
 pub const CHECKPOINT_SUFFIX: &str = ".tail";
 /// Prefix of the heads table.
 pub const HEADS_PREFIX: &str = "heads-";
-/// Suffix of a derived file that is still being written; deleted at open.
+/// Prefix of the table of last versions of dropped aggregates.
+pub const VERSIONS_PREFIX: &str = "versions-";
+/// The directory of the snapshots, a log of its own.
+pub const SNAPSHOTS_DIR: &str = "snapshots";
+/// Suffix of a file that is still being written; deleted at open.
 pub const TEMPORARY_SUFFIX: &str = ".tmp";
 /// Prefix of a file that keeps bytes recovery took out of the log.
 pub const QUARANTINE_PREFIX: &str = "quarantine-";
@@ -83,6 +92,11 @@ pub fn heads_file_name(covers: u64) -> String {
     format!("{HEADS_PREFIX}{covers:0NUMBER_DIGITS$}")
 }
 
+/// `versions-0000000101`, named by the first retained position.
+pub fn versions_file_name(first_retained: u64) -> String {
+    format!("{VERSIONS_PREFIX}{first_retained:0NUMBER_DIGITS$}")
+}
+
 /// `quarantine-0000000001-4096`: segment and offset the bytes were taken from.
 pub fn quarantine_file_name(number: u64, offset: u64) -> String {
     format!("{QUARANTINE_PREFIX}{number:0NUMBER_DIGITS$}-{offset}")
@@ -106,6 +120,11 @@ pub fn parse_checkpoint_file_name(name: &str) -> Option<u64> {
 /// The segment number in `name`, when it is a heads table's name.
 pub fn parse_heads_file_name(name: &str) -> Option<u64> {
     parse_number(name.strip_prefix(HEADS_PREFIX)?)
+}
+
+/// The first retained position in `name`, when it is the name of a table of last versions.
+pub fn parse_versions_file_name(name: &str) -> Option<u64> {
+    parse_number(name.strip_prefix(VERSIONS_PREFIX)?)
 }
 
 fn parse_number(digits: &str) -> Option<u64> {

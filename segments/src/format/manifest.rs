@@ -1,19 +1,28 @@
 //! The manifest: what the log is made of, in two files of which the older is overwritten and synced.
 //!
 //! It lies off the commit path: segments describe themselves, and a manifest that is behind is
-//! caught up by reading them. It is authoritative for three things only: the end of a sealed segment,
-//! the first retained position, and the identity of the log.
+//! caught up by reading them. It is authoritative for four things only: the end of a sealed segment,
+//! the first retained position, the named followers, and the identity of the log.
+
+use std::collections::BTreeMap;
 
 use super::record::RECORD_HEADER_LEN;
 use super::segment_header::SEGMENT_HEADER_LEN;
 use super::{
-    ALIGNMENT, FORMAT_VERSION, FormatError, GENERATION_MAX, POSITION_MAX, SEGMENT_LEN_MAX,
-    SEGMENT_NUMBER_MAX, are_positions, array_at, check_crc, check_len, check_magic, check_version,
-    check_zeros, put, u16_at, u32_at, u64_at,
+    ALIGNMENT, FOLLOWER_COUNT_MAX, FOLLOWER_NAME_LEN_MAX, FORMAT_VERSION, FormatError,
+    GENERATION_MAX, POSITION_MAX, SEGMENT_LEN_MAX, SEGMENT_NUMBER_MAX, are_positions, array_at,
+    check_crc, check_len, check_magic, check_version, check_zeros, put, u16_at, u32_at, u64_at,
 };
 
 /// First bytes of every manifest.
 pub const MAGIC: [u8; 8] = *b"ANNALMAN";
+
+/// Incompatible feature: events were truncated away, and the last versions of their aggregates stand in
+/// the table that is named by the first retained position. Set if and only if that is above 1.
+pub const FLAG_TRUNCATED: u32 = 1;
+/// Incompatible feature: behind the segments stand named followers. Set if and only if there are any.
+pub const FLAG_FOLLOWERS: u32 = 2;
+const FLAGS_KNOWN: u32 = FLAG_TRUNCATED | FLAG_FOLLOWERS;
 
 const MAGIC_OFFSET: usize = 0;
 const VERSION_OFFSET: usize = MAGIC_OFFSET + size_of_val(&MAGIC);
@@ -41,19 +50,27 @@ const ENTRY_LAST_TIME_OFFSET: usize = ENTRY_FIRST_TIME_OFFSET + size_of::<u64>()
 /// Bytes of one segment entry.
 pub const MANIFEST_ENTRY_LEN: usize = ENTRY_LAST_TIME_OFFSET + size_of::<u64>();
 
+const FOLLOWER_POSITION_OFFSET: usize = 0;
+const FOLLOWER_NAME_LEN_OFFSET: usize = FOLLOWER_POSITION_OFFSET + size_of::<u64>();
+/// Bytes of a follower before its name.
+const FOLLOWER_HEADER_LEN: usize = FOLLOWER_NAME_LEN_OFFSET + size_of::<u8>();
+
 /// Sealed segments in one manifest: at most this. At 64 MiB a segment, 64 TiB.
 pub const SEGMENT_COUNT_MAX: usize = 1 << 20;
 /// Bytes of a manifest file: at most this.
-pub const MANIFEST_LEN_MAX: u64 =
-    (MANIFEST_HEADER_LEN + SEGMENT_COUNT_MAX * MANIFEST_ENTRY_LEN) as u64;
+pub const MANIFEST_LEN_MAX: u64 = (MANIFEST_HEADER_LEN
+    + SEGMENT_COUNT_MAX * MANIFEST_ENTRY_LEN
+    + FOLLOWER_COUNT_MAX * (FOLLOWER_HEADER_LEN + FOLLOWER_NAME_LEN_MAX))
+    as u64;
 
 const _: () = assert!(
     VERSION_OFFSET == 8 && LENGTH_OFFSET == 12 && CRC_OFFSET == 76 && MANIFEST_HEADER_LEN == 80,
     "frozen for all format versions: a build checks the checksum before it knows the version"
 );
 const _: () = assert!(MANIFEST_LEN_MAX <= u32::MAX as u64);
+const _: () = assert!(FOLLOWER_NAME_LEN_MAX <= u8::MAX as usize);
 const _: () = assert!(
-    MANIFEST_LEN_MAX == 58_720_336
+    MANIFEST_LEN_MAX == 58_787_920
         && SEGMENT_HEADER_LEN == 4096
         && SEGMENT_LEN_MAX == 2_147_483_648,
     "the texts of the range errors name them"
@@ -125,8 +142,11 @@ pub struct Manifest {
     pub durable_position: u64,
     /// Last segment folded into the heads table, a sealed one; 0 when there is none.
     pub heads: u64,
-    /// The sealed segments, ascending and contiguous in number and position.
+    /// The sealed segments, ascending and contiguous in number and position, from the first retained
+    /// position on.
     pub segments: Vec<SealedSegment>,
+    /// Followers by name: up to this position each has seen everything.
+    pub followers: BTreeMap<Box<str>, u64>,
 }
 
 impl Manifest {
@@ -137,11 +157,19 @@ impl Manifest {
             "{} segments",
             self.segments.len()
         );
-        let mut bytes = vec![0; MANIFEST_HEADER_LEN + self.segments.len() * MANIFEST_ENTRY_LEN];
+        let followers_start = MANIFEST_HEADER_LEN + self.segments.len() * MANIFEST_ENTRY_LEN;
+        let mut bytes = vec![0; followers_start];
+        for (name, position) in &self.followers {
+            let len = u8::try_from(name.len()).expect("a follower has a name of legal length");
+            bytes.extend_from_slice(&position.to_le_bytes());
+            bytes.push(len);
+            bytes.extend_from_slice(name.as_bytes());
+        }
         put(&mut bytes, MAGIC_OFFSET, MAGIC);
         put(&mut bytes, VERSION_OFFSET, FORMAT_VERSION.to_le_bytes());
         let length = bytes.len() as u32;
         put(&mut bytes, LENGTH_OFFSET, length.to_le_bytes());
+        put(&mut bytes, INCOMPATIBLE_OFFSET, self.flags().to_le_bytes());
         put(&mut bytes, LOG_ID_OFFSET, self.log_id);
         put(&mut bytes, GENERATION_OFFSET, self.generation.to_le_bytes());
         put(
@@ -160,7 +188,8 @@ impl Manifest {
             SEGMENT_COUNT_OFFSET,
             (self.segments.len() as u32).to_le_bytes(),
         );
-        let entries = bytes[MANIFEST_HEADER_LEN..].chunks_exact_mut(MANIFEST_ENTRY_LEN);
+        let entries =
+            bytes[MANIFEST_HEADER_LEN..followers_start].chunks_exact_mut(MANIFEST_ENTRY_LEN);
         for (entry, segment) in entries.zip(&self.segments) {
             put(entry, ENTRY_NUMBER_OFFSET, segment.number.to_le_bytes());
             put(
@@ -201,15 +230,16 @@ impl Manifest {
         check_magic(STRUCTURE, bytes, MAGIC)?;
         let length = u32_at(bytes, LENGTH_OFFSET);
         if !(MANIFEST_HEADER_LEN as u64..=MANIFEST_LEN_MAX).contains(&u64::from(length)) {
-            return Err(field("length", u64::from(length), "80..=58,720,336"));
+            return Err(field("length", u64::from(length), "80..=58,787,920"));
         }
         check_len(STRUCTURE, bytes, length as usize)?;
         let bytes = &bytes[..length as usize];
         check_crc(STRUCTURE, checksum(bytes), u32_at(bytes, CRC_OFFSET))?;
+        let flags = u32_at(bytes, INCOMPATIBLE_OFFSET);
         check_version(
             STRUCTURE,
             u16_at(bytes, VERSION_OFFSET),
-            u32_at(bytes, INCOMPATIBLE_OFFSET),
+            flags & !FLAGS_KNOWN,
         )?;
         check_zeros(
             STRUCTURE,
@@ -217,17 +247,22 @@ impl Manifest {
             &bytes[RESERVED_OFFSET..LENGTH_OFFSET],
         )?;
         let segment_count = u64::from(u32_at(bytes, SEGMENT_COUNT_OFFSET));
-        // So the count is within SEGMENT_COUNT_MAX, as the length is within MANIFEST_LEN_MAX.
-        if MANIFEST_HEADER_LEN as u64 + segment_count * MANIFEST_ENTRY_LEN as u64
-            != u64::from(length)
-        {
+        let has_followers = flags & FLAG_FOLLOWERS != 0;
+        let segments_end = MANIFEST_HEADER_LEN as u64 + segment_count * MANIFEST_ENTRY_LEN as u64;
+        let is_filled = match has_followers {
+            true => segments_end < u64::from(length),
+            false => segments_end == u64::from(length),
+        };
+        if !is_filled || segment_count > SEGMENT_COUNT_MAX as u64 {
             return Err(field(
                 "segment count",
                 segment_count,
-                "the entries that fill the length",
+                "the entries that fill the length, up to the followers",
             ));
         }
-        let segments = bytes[MANIFEST_HEADER_LEN..]
+        let (segments, followers) = bytes.split_at(segments_end as usize);
+        let followers = decode_followers(followers)?;
+        let segments = segments[MANIFEST_HEADER_LEN..]
             .chunks_exact(MANIFEST_ENTRY_LEN)
             .map(|entry| SealedSegment {
                 number: u64_at(entry, ENTRY_NUMBER_OFFSET),
@@ -245,10 +280,30 @@ impl Manifest {
             durable_position: u64_at(bytes, DURABLE_OFFSET),
             heads: u64_at(bytes, HEADS_OFFSET),
             segments: segments.collect(),
+            followers,
         };
+        if flags & FLAGS_KNOWN != manifest.flags() {
+            return Err(field(
+                "features",
+                u64::from(flags),
+                "those of what the manifest holds",
+            ));
+        }
         manifest.check_ranges()?;
         manifest.check_contiguous()?;
         Ok(manifest)
+    }
+
+    fn flags(&self) -> u32 {
+        let truncated = match self.first_retained_position {
+            0 | 1 => 0,
+            _ => FLAG_TRUNCATED,
+        };
+        let followers = match self.followers.is_empty() {
+            true => 0,
+            false => FLAG_FOLLOWERS,
+        };
+        truncated | followers
     }
 
     fn check_ranges(&self) -> Result<(), FormatError> {
@@ -262,8 +317,12 @@ impl Manifest {
                 "below 2^63",
             ));
         }
-        if self.first_retained_position == 0 {
-            return Err(field("first retained position", 0, "1 or more"));
+        if !(1..=POSITION_MAX).contains(&self.first_retained_position) {
+            return Err(field(
+                "first retained position",
+                self.first_retained_position,
+                "1..=2^63",
+            ));
         }
         for segment in &self.segments {
             segment.check_ranges()?;
@@ -280,6 +339,15 @@ impl Manifest {
     }
 
     fn check_contiguous(&self) -> Result<(), FormatError> {
+        if let Some(first) = self.segments.first()
+            && first.base_position != self.first_retained_position
+        {
+            return Err(field(
+                "first retained position",
+                self.first_retained_position,
+                "the base position of the first segment",
+            ));
+        }
         for pair in self.segments.windows(2) {
             if pair[0].number.checked_add(1) != Some(pair[1].number) {
                 return Err(field(
@@ -298,6 +366,34 @@ impl Manifest {
         }
         Ok(())
     }
+}
+
+/// The followers that fill `bytes`: names ascend, so each has one place.
+fn decode_followers(mut bytes: &[u8]) -> Result<BTreeMap<Box<str>, u64>, FormatError> {
+    let mut followers = BTreeMap::new();
+    while !bytes.is_empty() {
+        let malformed = |found: usize| {
+            let expected = "1..=255 bytes of UTF-8 that fit, ascending, 256 of them at most";
+            field("follower", found as u64, expected)
+        };
+        if bytes.len() < FOLLOWER_HEADER_LEN {
+            return Err(malformed(bytes.len()));
+        }
+        let position = u64_at(bytes, FOLLOWER_POSITION_OFFSET);
+        let len = usize::from(bytes[FOLLOWER_NAME_LEN_OFFSET]);
+        let name = bytes[FOLLOWER_HEADER_LEN..].get(..len);
+        let name = name.and_then(|name| std::str::from_utf8(name).ok());
+        let name = name.filter(|name| !name.is_empty() && followers.len() < FOLLOWER_COUNT_MAX);
+        let name = name.ok_or_else(|| malformed(len))?;
+        if let Some((last, _)) = followers.last_key_value()
+            && name <= AsRef::<str>::as_ref(last)
+        {
+            return Err(malformed(len));
+        }
+        followers.insert(name.into(), position);
+        bytes = &bytes[FOLLOWER_HEADER_LEN + len..];
+    }
+    Ok(followers)
 }
 
 /// Over everything but the checksum itself; `bytes` end where the manifest does.

@@ -16,3 +16,4 @@ mod round_trip;
 mod samples;
 mod second_reading;
 mod validity;
+mod version_table;

@@ -6,6 +6,7 @@ use super::second_reading::*;
 use crate::format::frame::{FLAG_SKIPPABLE, Frame, FrameKind, Preamble};
 use crate::format::manifest::Manifest;
 use crate::format::segment_header::{Layout, SEGMENT_HEADER_LEN, SegmentHeader};
+use crate::format::version_table::VersionTable;
 use crate::format::*;
 
 #[test]
@@ -80,7 +81,16 @@ fn an_unknown_incompatible_flag_is_refused_as_unsupported() {
             "damage comes first"
         );
         reseal_manifest(&mut manifest);
-        assert!(Manifest::decode(&manifest).unwrap_err().is_unsupported());
+        let error = Manifest::decode(&manifest).unwrap_err();
+        // The first two are known, and not those of this manifest.
+        assert_eq!(error.is_unsupported(), bit > 1, "{error}");
+        let mut table = sample_version_table();
+        put(&mut table, 16, (1_u32 << bit).to_le_bytes());
+        let error = VersionTable::open(&table).unwrap_err();
+        assert!(!error.is_unsupported(), "damage comes first");
+        reseal_version_table(&mut table);
+        let error = VersionTable::open(&table).unwrap_err();
+        assert!(error.is_unsupported(), "{error}");
     }
 }
 

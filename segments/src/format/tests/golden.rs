@@ -11,6 +11,7 @@ use crate::format::frame::{
 use crate::format::manifest::{MANIFEST_ENTRY_LEN, MANIFEST_HEADER_LEN, Manifest};
 use crate::format::record::{IdKind, RECORD_HEADER_LEN, Record};
 use crate::format::segment_header::{FLAG_RECOVERED, Layout, SEGMENT_HEADER_LEN, SegmentHeader};
+use crate::format::version_table::{VERSION_TABLE_HEADER_LEN, VersionTable, VersionTableIdentity};
 use crate::format::watermark::{WATERMARK_FILE_LEN, WATERMARK_LEN, WATERMARK_SLOT_LEN, Watermark};
 use crate::format::*;
 
@@ -116,6 +117,52 @@ fn golden_manifest() {
 }
 
 #[test]
+fn golden_manifest_of_a_truncated_log_with_followers() {
+    let golden = hex("
+        41 4e 4e 41 4c 4d 41 4e  01 00  00 00  a4 00 00 00
+        03 00 00 00  00 00 00 00
+        00 01 02 03 04 05 06 07 08 09 0a 0b 0c 0d 0e 0f
+        06 00 00 00 00 00 00 00  29 00 00 00 00 00 00 00
+        32 00 00 00 00 00 00 00  00 00 00 00 00 00 00 00
+        01 00 00 00  11 eb 96 34
+
+        04 00 00 00 00 00 00 00  29 00 00 00 00 00 00 00
+        0a 00 00 00 00 00 00 00  00 20 00 00 00 00 00 00
+        ef cd ab 89 67 45 23 01  00 40 1e 18 24 0a 06 00
+        09 40 1e 18 24 0a 06 00
+
+        2d 00 00 00 00 00 00 00  04  6d 61 69 6c
+        00 00 00 00 00 00 00 00  06  73 65 61 72 63 68");
+    assert_eq!(truncated_manifest().encode(), golden);
+    assert_eq!(Manifest::decode(&golden), Ok(truncated_manifest()));
+}
+
+#[test]
+fn golden_version_table() {
+    let golden = hex("
+        41 4e 4e 41 4c 56 45 52  01 00  00 00  02 00 00 00
+        00 00 00 00  00 00 00 00
+        00 01 02 03 04 05 06 07 08 09 0a 0b 0c 0d 0e 0f
+        03 00 00 00 00 00 00 00  29 00 00 00 00 00 00 00
+        37 00 00 00 00 00 00 00  c7 69 4e dd  78 eb b7 50
+
+        00 00 00 00 00 00 00 00  19 00 00 00 00 00 00 00
+
+        07 00 00 00 00 00 00 00  01
+        e0 e1 e2 e3 e4 e5 e6 e7 e8 e9 ea eb ec ed ee ef
+        03 00 00 00 00 00 00 00  02  64 6f 67 2d 31");
+    assert_eq!(sample_version_table(), golden);
+    let table = VersionTable::open(&golden).unwrap();
+    let identity = VersionTableIdentity {
+        log_id: LOG_ID,
+        last_segment: 3,
+        first_retained_position: 41,
+    };
+    assert_eq!((table.identity(), table.len()), (identity, 2));
+    assert_eq!(table.version(IdKind::Text, b"dog-1"), Some(3));
+}
+
+#[test]
 fn golden_watermark() {
     let golden = hex("
         41 4e 4e 41 4c 57 4d 4b
@@ -144,6 +191,8 @@ fn golden_names_and_numbers() {
         [4096, 48, 48]
     );
     assert_eq!([MANIFEST_HEADER_LEN, MANIFEST_ENTRY_LEN], [80, 56]);
+    assert_eq!(VERSION_TABLE_HEADER_LEN, 72);
+    assert_eq!([manifest::FLAG_TRUNCATED, manifest::FLAG_FOLLOWERS], [1, 2]);
     assert_eq!(
         [WATERMARK_LEN, WATERMARK_SLOT_LEN, WATERMARK_FILE_LEN],
         [60, 512, 1024]
@@ -191,6 +240,9 @@ fn every_checksum_covers_exactly_what_format_md_names() {
         u32_at(&manifest, 76),
         naive_crc(&[&manifest[..76], &manifest[80..]])
     );
+    let table = sample_version_table();
+    assert_eq!(u32_at(&table, 64), naive_crc(&[&table[72..]]));
+    assert_eq!(u32_at(&table, 68), naive_crc(&[&table[..68]]));
     let watermark = sample_watermark().encode();
     assert_eq!(u32_at(&watermark, 56), naive_crc(&[&watermark[..56]]));
 }
@@ -236,7 +288,7 @@ fn the_worked_example_is_what_the_encoder_writes() {
 
 #[test]
 fn every_limit_in_format_md_is_the_constant() {
-    let limits: [(&str, u64); 13] = [
+    let limits: [(&str, u64); 15] = [
         ("TOPIC_LEN_MAX", TOPIC_LEN_MAX as u64),
         ("AGGREGATE_ID_LEN_MAX", AGGREGATE_ID_LEN_MAX as u64),
         ("TAG_COUNT_MAX", TAG_COUNT_MAX as u64),
@@ -245,6 +297,8 @@ fn every_limit_in_format_md_is_the_constant() {
         ("METADATA_KEY_LEN_MAX", METADATA_KEY_LEN_MAX as u64),
         ("METADATA_LEN_MAX", METADATA_LEN_MAX as u64),
         ("TRACKING_NAME_LEN_MAX", TRACKING_NAME_LEN_MAX as u64),
+        ("FOLLOWER_NAME_LEN_MAX", FOLLOWER_NAME_LEN_MAX as u64),
+        ("FOLLOWER_COUNT_MAX", FOLLOWER_COUNT_MAX as u64),
         ("FRAME_LEN_MAX", FRAME_LEN_MAX as u64),
         ("SEGMENT_LEN_MIN", SEGMENT_LEN_MIN),
         ("SEGMENT_LEN_MAX", SEGMENT_LEN_MAX),

@@ -23,6 +23,7 @@ fn file_names_read_back_and_sort_as_their_numbers() {
         (index_file_name, parse_index_file_name),
         (heads_file_name, parse_heads_file_name),
         (checkpoint_file_name, parse_checkpoint_file_name),
+        (versions_file_name, parse_versions_file_name),
     ] {
         let names = numbers.map(name);
         assert!(names.is_sorted(), "{names:?}");
@@ -40,6 +41,7 @@ fn file_names_read_back_and_sort_as_their_numbers() {
     assert_eq!(index_file_name(1), "0000000001.idx");
     assert_eq!(checkpoint_file_name(1), "0000000001.tail");
     assert_eq!(heads_file_name(1), "heads-0000000001");
+    assert_eq!(versions_file_name(101), "versions-0000000101");
     assert_eq!(quarantine_file_name(1, 4096), "quarantine-0000000001-4096");
 }
 

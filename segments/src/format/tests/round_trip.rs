@@ -1,6 +1,6 @@
 //! Goal: what is written reads back as it was, at random and at every limit.
 
-use proptest::collection::vec;
+use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 
 use super::samples::*;
@@ -82,6 +82,7 @@ proptest! {
         words: [u64; 4],
         compatible: u32,
         counts in vec((0..1_u64 << 40, any::<[u64; 4]>()), 0..6),
+        followers in btree_map("\\PC{1,60}", any::<u64>(), 0..5),
     ) {
         let [a, b, c, d] = words;
         let header = SegmentHeader { layout: Layout::Plain, compatible, log_id, number, salt: a, created_us: b };
@@ -104,10 +105,11 @@ proptest! {
         let manifest = Manifest {
             log_id,
             generation: a >> 1,
-            first_retained_position: b.max(1),
+            first_retained_position: segments.first().map_or(1 + (b >> 8), |first| first.base_position),
             durable_position: c >> 1,
             heads: d % (last + 1),
             segments,
+            followers: followers.into_iter().map(|(name, position)| (name.into(), position)).collect(),
         };
         prop_assert_eq!(Manifest::decode(&manifest.encode()), Ok(manifest));
     }

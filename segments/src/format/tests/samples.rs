@@ -1,5 +1,7 @@
 //! Sample structures, generators of random ones, and the few readers that several tests share.
 
+use std::collections::BTreeMap;
+
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::prelude::*;
 
@@ -12,6 +14,7 @@ use crate::format::record::{
     Encoding, IdKind, Record, RecordBody, RecordPlace, body_crc, place_record,
 };
 use crate::format::segment_header::{FLAG_RECOVERED, Layout, SegmentHeader};
+use crate::format::version_table::{VersionTableIdentity, encode_version_table};
 use crate::format::watermark::{WATERMARK_FILE_LEN, Watermark};
 use crate::format::*;
 
@@ -59,7 +62,35 @@ pub(super) fn sample_manifest() -> Manifest {
         durable_position: 12,
         heads: 1,
         segments: vec![first, empty],
+        followers: BTreeMap::new(),
     }
+}
+
+/// The manifest of a log that was truncated and has followers.
+pub(super) fn truncated_manifest() -> Manifest {
+    Manifest {
+        first_retained_position: 41,
+        durable_position: 50,
+        heads: 0,
+        segments: vec![SealedSegment {
+            number: 4,
+            base_position: 41,
+            ..sample_manifest().segments[0]
+        }],
+        followers: BTreeMap::from([("mail".into(), 45), ("search".into(), 0)]),
+        ..sample_manifest()
+    }
+}
+
+pub(super) fn sample_version_table() -> Vec<u8> {
+    let uuid: [u8; 16] = std::array::from_fn(|place| 0xe0 + place as u8);
+    let identity = VersionTableIdentity {
+        log_id: LOG_ID,
+        last_segment: 3,
+        first_retained_position: 41,
+    };
+    let entries = [(IdKind::Uuid, &uuid[..], 7), (IdKind::Text, b"dog-1", 3)];
+    encode_version_table(identity, entries.into_iter())
 }
 
 pub(super) fn sample_watermark() -> Watermark {

@@ -57,6 +57,13 @@ pub(super) fn reseal_segment_header(block: &mut [u8]) {
     put(block, 64, crc.to_le_bytes());
 }
 
+pub(super) fn reseal_version_table(bytes: &mut [u8]) {
+    let body = naive_crc(&[&bytes[72..]]);
+    put(bytes, 64, body.to_le_bytes());
+    let header = naive_crc(&[&bytes[..68]]);
+    put(bytes, 68, header.to_le_bytes());
+}
+
 /// Does nothing when the stated length is no length of these bytes.
 pub(super) fn reseal_manifest(bytes: &mut [u8]) {
     let length = u32_at(bytes, 12) as usize;

@@ -278,7 +278,18 @@ fn a_manifest_with_a_gap_is_refused() {
 #[test]
 fn a_manifest_field_out_of_its_range_is_refused() {
     type Spoil = fn(&mut Manifest);
-    let cases: [(&str, Spoil); 10] = [
+    let cases: [(&str, Spoil); 13] = [
+        ("first retained position", |manifest| {
+            manifest.first_retained_position = 2;
+        }),
+        ("first retained position", |manifest| {
+            manifest.segments.clear();
+            manifest.first_retained_position = POSITION_MAX + 1;
+        }),
+        ("follower", |manifest| {
+            let names = (0..=FOLLOWER_COUNT_MAX).map(|number| format!("{number}"));
+            manifest.followers = names.map(|name| (name.into(), 1)).collect();
+        }),
         ("first retained position", |manifest| {
             manifest.first_retained_position = 0;
         }),
@@ -309,7 +320,11 @@ fn manifest_fields_at_their_bounds_read_back() {
     let cases: [fn(&mut Manifest); 6] = [
         |manifest| manifest.segments[0].end = SEGMENT_HEADER_LEN as u64,
         |manifest| manifest.segments[0].end = SEGMENT_LEN_MAX,
-        |manifest| manifest.first_retained_position = u64::MAX,
+        |manifest| {
+            manifest.heads = 0;
+            manifest.segments.clear();
+            manifest.first_retained_position = POSITION_MAX;
+        },
         |manifest| manifest.heads = 2,
         |manifest| manifest.heads = 0,
         |manifest| {
@@ -346,6 +361,7 @@ fn the_length_of_a_manifest_is_that_of_its_entries() {
         (192, u32::MAX),
         (191, 2),
         (193, 2),
+        (192, SEGMENT_COUNT_JUST_TOO_MANY),
         (136, 2),
         (80, 2),
     ] {
@@ -355,6 +371,48 @@ fn the_length_of_a_manifest_is_that_of_its_entries() {
         put(&mut bytes, 72, segment_count.to_le_bytes());
         reseal_manifest(&mut bytes);
         assert_field(Manifest::decode(&bytes).unwrap_err(), "segment count");
+    }
+}
+
+#[test]
+fn a_follower_that_is_no_whole_name_in_its_order_is_refused() {
+    let good = truncated_manifest().encode();
+    let followers = good.len() - 28;
+    let spoils: [fn(&mut [u8]); 6] = [
+        |bytes| bytes[8] = 0,
+        |bytes| bytes[8] = 3,
+        |bytes| bytes[8] = 255,
+        |bytes| bytes[9] = 0xff,
+        |bytes| bytes[9] = b'z',
+        |bytes| bytes[9 + 4 + 8] = 7,
+    ];
+    for (place, spoil) in spoils.iter().enumerate() {
+        let mut bytes = good.clone();
+        spoil(&mut bytes[followers..]);
+        reseal_manifest(&mut bytes);
+        let error = Manifest::decode(&bytes).expect_err("no legal follower");
+        assert!(
+            matches!(
+                error,
+                FormatError::Field {
+                    field: "follower",
+                    ..
+                }
+            ),
+            "{place}: {error}"
+        );
+    }
+}
+
+#[test]
+fn the_features_of_a_manifest_are_those_of_what_it_holds() {
+    for (manifest, flags) in [(sample_manifest(), 0_u32), (truncated_manifest(), 1)] {
+        for flags in (0..4).filter(|other| *other != flags && *other != 3) {
+            let mut bytes = manifest.encode();
+            put(&mut bytes, 16, flags.to_le_bytes());
+            reseal_manifest(&mut bytes);
+            assert!(Manifest::decode(&bytes).is_err(), "{flags}");
+        }
     }
 }
 
