@@ -200,7 +200,9 @@ impl Batch {
     ///
     /// Every clause has to hold, and each has a reach of its own: the boundary of a decision behind the
     /// position it was read at, say, and a uniqueness anywhere. Batches before this one in the same
-    /// commit count. Source: <https://dcb.events/specification/>.
+    /// commit count. In a log that was [truncated](crate::Log::truncate_before) a clause has to start at the last
+    /// dropped position or behind it: below, nobody can tell, and the append is refused with
+    /// [`Error::Expired`]. Source: <https://dcb.events/specification/>.
     #[must_use]
     pub fn fail_if_match(mut self, query: Query, after: u64) -> Self {
         self.clauses.push(Clause { query, after });

@@ -175,7 +175,9 @@ pub(crate) struct Listing {
     pub(crate) checkpoints: Vec<u64>,
     /// Heads tables and their lengths, ascending.
     pub(crate) heads: Vec<(u64, u64)>,
-    /// Unfinished derived files.
+    /// Tables of last versions by first retained position, and their lengths, ascending.
+    pub(crate) versions: Vec<(u64, u64)>,
+    /// Unfinished files.
     pub(crate) temporary: Vec<String>,
     /// Whether a manifest, lock or watermark is there.
     pub(crate) has_log_files: bool,
@@ -197,6 +199,8 @@ impl Listing {
                 listing.checkpoints.push(number);
             } else if let Some(covers) = format::parse_heads_file_name(&name) {
                 listing.heads.push((covers, len));
+            } else if let Some(first) = format::parse_versions_file_name(&name) {
+                listing.versions.push((first, len));
             } else if is_unfinished(&name) {
                 listing.temporary.push(name);
             } else if name == LOCK_FILE
@@ -212,6 +216,7 @@ impl Listing {
         listing.segments.sort_unstable();
         listing.indexes.sort_unstable();
         listing.heads.sort_unstable();
+        listing.versions.sort_unstable();
         listing
     }
 
@@ -233,6 +238,7 @@ fn is_unfinished(name: &str) -> bool {
         format::parse_index_file_name(name).is_some()
             || format::parse_checkpoint_file_name(name).is_some()
             || format::parse_heads_file_name(name).is_some()
+            || format::parse_versions_file_name(name).is_some()
             || name.starts_with(format::QUARANTINE_PREFIX)
     })
 }

@@ -72,6 +72,45 @@ pub enum Error {
         found: u64,
     },
 
+    /// What is asked for lies, or may lie, below the first position that is retained: it was truncated away.
+    /// An append was not written.
+    #[error(
+        "events below position {first} have been dropped, and the answer rests on them; \
+         start at position {first}"
+    )]
+    Expired {
+        /// First position that is retained.
+        first: u64,
+    },
+
+    /// A follower has not seen all that is to be dropped. Nothing was dropped.
+    #[error(
+        "follower {name:?} has seen positions up to {position} and needs those behind, \
+         asked to drop everything before {asked}; wait for it, remove it, or force it"
+    )]
+    FollowerBehind {
+        /// Name of the follower that is furthest behind.
+        name: String,
+        /// Its position.
+        position: u64,
+        /// The position before which everything was to be dropped.
+        asked: u64,
+    },
+
+    /// The position of a follower would go back. Nothing was changed.
+    #[error(
+        "follower {name:?}: position {given} is below the recorded {found}; \
+         reset it if it is to start again from there"
+    )]
+    FollowerConflict {
+        /// The follower.
+        name: String,
+        /// Position given.
+        given: u64,
+        /// Position recorded.
+        found: u64,
+    },
+
     /// Something in the batch is longer or more than it may be. Nothing was written.
     #[error("{limit}: {found}, expected {min}..={max}; {advice}", advice = limit.advice(*found))]
     Limit {
@@ -220,6 +259,11 @@ impl Error {
         )
     }
 
+    /// Whether the answer rests on events that have been truncated away.
+    pub fn is_expired(&self) -> bool {
+        matches!(self, Self::Expired { .. })
+    }
+
     /// Whether acknowledged data is damaged.
     pub fn is_corrupt(&self) -> bool {
         matches!(self, Self::Corrupt { .. })
@@ -287,6 +331,9 @@ pub enum Limit {
     Batch,
     TrackingTable,
     Version,
+    FollowerName,
+    FollowerCount,
+    FollowerPosition,
 }
 
 impl Limit {
@@ -322,6 +369,7 @@ impl Limit {
             | Self::AggregateId
             | Self::MetadataKey
             | Self::TrackingName
+            | Self::FollowerName
                 if found == 0 =>
             {
                 "give at least one byte"
@@ -333,6 +381,8 @@ impl Limit {
             Self::EventCount => "give at least one event, or a tracking position",
             Self::TrackingTable => "use fewer names, or a greater `segment_len`",
             Self::Version => "count from a lower number",
+            Self::FollowerCount => "remove those that are gone",
+            Self::FollowerPosition => "give the last position it has seen",
             Self::TagCount => "tag only what decisions ask for",
             _ => "shorten it",
         }
@@ -355,6 +405,9 @@ impl fmt::Display for Limit {
             Self::Batch => "bytes of a batch",
             Self::TrackingTable => "bytes of all tracking names",
             Self::Version => "version of an event",
+            Self::FollowerName => "bytes of the name of a follower",
+            Self::FollowerCount => "followers",
+            Self::FollowerPosition => "position of a follower",
         })
     }
 }

@@ -17,7 +17,7 @@ use annals_segments::format::manifest::Manifest;
 use annals_segments::format::segment_header::{Layout, SEGMENT_HEADER_LEN, SegmentHeader};
 use annals_segments::format::{self, SEGMENT_LEN_MAX, align_up};
 use annals_segments::{FrozenFile, OpenMode, SegmentFile, last_written_byte, write_finished};
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::checkpoint;
 use crate::directory::Directory;
@@ -102,7 +102,7 @@ pub(crate) struct Housekeeper {
 
 /// Whether jobs are still done: not once the lock of the log is released.
 #[derive(Debug, Default, PartialEq, Eq)]
-enum Working {
+pub(crate) enum Working {
     #[default]
     Open,
     Over,
@@ -155,6 +155,18 @@ impl Housekeeper {
                 }
                 self.requested.lock().remove(&job);
             }
+        }
+    }
+
+    /// Has no job begin as long as the guard lives.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] when the log is.
+    pub(crate) fn work(&self) -> Result<MutexGuard<'_, Working>, Error> {
+        let working = self.working.lock();
+        match *working {
+            Working::Open => Ok(working),
+            Working::Over => Err(Error::Closed),
         }
     }
 

@@ -32,6 +32,7 @@ mod checkpoint;
 mod commit;
 mod condition;
 mod directory;
+mod dropped;
 mod error;
 mod event;
 mod heads_file;
@@ -44,6 +45,7 @@ mod prepared;
 mod query;
 mod recovery;
 mod report;
+mod retention;
 mod retry;
 mod segment;
 mod segment_set;
@@ -70,6 +72,7 @@ pub use query::{Direction, Query, QueryItem};
 pub use report::{
     Damage, MemoryStats, RecoveryOutcome, RecoveryReport, Stats, TornTail, VerifyReport, WriteStats,
 };
+pub use retention::Truncated;
 #[cfg(feature = "stream")]
 pub use stream::{EventStream, UpdateStream};
 pub use subscription::{StopHandle, Subscription, Update, Updates, Visibility};

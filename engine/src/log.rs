@@ -28,6 +28,7 @@ use crate::prepared::PreparedBatch;
 use crate::query::{Direction, Query};
 use crate::recovery;
 use crate::report::{RecoveryReport, Stats, VerifyReport};
+use crate::retention::{self, Force, Going, Truncated};
 use crate::retry::{Search, recognise};
 use crate::segment::{LogIdentity, Segment};
 use crate::segment_set::SegmentSet;
@@ -242,6 +243,84 @@ impl Log {
     /// Any number of them follow at once; each holds a place in the log and no events.
     pub fn subscribe(&self, after: u64, query: Query) -> Subscription {
         Subscription::new(self.handle.inner.clone(), after, query)
+    }
+
+    /// Drops the oldest segments: those that are sealed and hold nothing but events below `position`. So
+    /// events below it may stay, those from it on stay always, and so does the segment being written.
+    ///
+    /// What is dropped is gone for good, but for the last versions of its aggregates: an aggregate never
+    /// gets a version twice. Views and iterators that are there already read on. From then on
+    /// - reads and subscriptions that start below the first retained position, and reads of an aggregate that
+    ///   ask for versions which were dropped, answer [`Error::Expired`] in the place of what is missing;
+    /// - a condition that reaches below it answers [`Error::Expired`] too: nobody can tell any more;
+    /// - a repeated append whose versions were dropped answers [`Error::Expired`]; by ids alone the events
+    ///   are not found any more ([`Log::get`] answers `None`, an append with these ids is a new one).
+    ///
+    /// Reads every event that is dropped once. Doing it again drops nothing more. Safe to be cut short at
+    /// any point: it is then done whole or not at all.
+    ///
+    /// # Errors
+    /// [`Error::FollowerBehind`]: a [follower](Log::set_follower) has not seen everything below `position`.
+    /// [`Error::Corrupt`]: what is to be dropped is damaged. Nothing was dropped then. [`Error::Io`]: do it
+    /// again. [`Error::Poisoned`], [`Error::ReadOnly`], [`Error::Closed`].
+    pub fn truncate_before(&self, position: u64) -> Result<Truncated, Error> {
+        retention::truncate(&self.handle.inner, position, Force::No)
+    }
+
+    /// As [`Log::truncate_before`], without regard to followers: one that is behind finds
+    /// [`Error::Expired`] where it goes on.
+    ///
+    /// # Errors
+    /// Those of [`Log::truncate_before`] but [`Error::FollowerBehind`].
+    pub fn force_truncate_before(&self, position: u64) -> Result<Truncated, Error> {
+        retention::truncate(&self.handle.inner, position, Force::Yes)
+    }
+
+    /// First position that is retained; 1 unless the log was truncated.
+    pub fn first_position(&self) -> u64 {
+        self.handle.inner.set().first_position()
+    }
+
+    /// Notes that the follower `name` has seen everything up to `position`, and needs what lies behind: no
+    /// [truncation](Log::truncate_before) goes past it. 0 keeps everything. A follower that is not known yet
+    /// is known from then on, also after the log was closed.
+    ///
+    /// Durable when it returns: one write and sync of the manifest, two for a new name. So tell it now and
+    /// then, not for every event. Should the newer copy of the manifest rot, the position before counts:
+    /// that only keeps more. Whoever must not process an event twice uses [`Batch::tracking`].
+    ///
+    /// # Errors
+    /// [`Error::FollowerConflict`] when `position` is below the recorded one; [`Error::Limit`] for a name that
+    /// has not 1..=255 bytes, a position above the durable head, more than 256 followers; [`Error::Io`].
+    /// [`Error::Poisoned`], [`Error::ReadOnly`], [`Error::Closed`].
+    pub fn set_follower(&self, name: &str, position: u64) -> Result<(), Error> {
+        retention::set_follower(&self.handle.inner, name, position, Going::Forward)
+    }
+
+    /// As [`Log::set_follower`], and lets it go back: it is to follow again from there.
+    ///
+    /// # Errors
+    /// Those of [`Log::set_follower`] but [`Error::FollowerConflict`].
+    pub fn reset_follower(&self, name: &str, position: u64) -> Result<(), Error> {
+        retention::set_follower(&self.handle.inner, name, position, Going::Anywhere)
+    }
+
+    /// Forgets a follower, so that nothing is kept for it any more. Answers whether there was one.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Poisoned`], [`Error::ReadOnly`], [`Error::Closed`].
+    pub fn remove_follower(&self, name: &str) -> Result<bool, Error> {
+        retention::remove_follower(&self.handle.inner, name)
+    }
+
+    /// The followers and their positions, ascending by name. Of a log that is open for reading: as they
+    /// were when it was opened.
+    pub fn followers(&self) -> Vec<(String, u64)> {
+        let manifest = self.handle.inner.manifest.lock();
+        let followers = manifest.followers.iter();
+        followers
+            .map(|(name, position)| (name.to_string(), *position))
+            .collect()
     }
 
     /// How the log was found when it was opened.
@@ -512,7 +591,7 @@ impl Inner {
         let Err(error) = prepared.conditions.check(&view) else {
             return Ok(None);
         };
-        if error.is_conflict()
+        if (error.is_conflict() || error.is_expired())
             && prepared.has_given_ids
             && let Some(there) = recognise(&view, prepared, Search::EVERYWHERE, |name| {
                 self.tracked(name)
@@ -615,7 +694,10 @@ impl Inner {
         // Behind the lock another process may write: no job may.
         self.housekeeper.end();
         self.wake_all();
+        // Not while the manifest is written; and it is not written without the lock.
+        let manifest = self.manifest.lock();
         *self.lock.lock() = None;
+        drop(manifest);
         let is_lost = is_unsynced || self.visible.load(Ordering::Acquire) > self.durable_head();
         match (closed, self.poison.get()) {
             (Err(reason), _) => Err(Error::Indeterminate { reason }),
@@ -730,7 +812,19 @@ impl Inner {
 
     /// Writes the manifest with a change in it.
     pub(crate) fn write_manifest(&self, change: impl FnOnce(&mut Manifest)) -> Result<(), Error> {
-        let mut manifest = self.manifest.lock();
+        self.write_locked_manifest(&mut self.manifest.lock(), change)
+    }
+
+    /// As [`Inner::write_manifest`], for whoever has looked at it first.
+    pub(crate) fn write_locked_manifest(
+        &self,
+        manifest: &mut Manifest,
+        change: impl FnOnce(&mut Manifest),
+    ) -> Result<(), Error> {
+        if self.lock.lock().is_none() {
+            // Another process may have the log by now.
+            return Err(Error::Closed);
+        }
         let mut changed = manifest.clone();
         change(&mut changed);
         changed.generation += 1;

@@ -31,12 +31,14 @@ use annals_segments::{DiskLock, OpenMode, SegmentFile, last_written_byte};
 
 use crate::checkpoint::{self, Front};
 use crate::directory::{Directory, Listing, corrupt};
+use crate::dropped::Dropped;
 use crate::error::Error;
 use crate::heads_file::HeadsFile;
 use crate::housekeeping::{Housekeeper, Job, PreparedSegment, first_manifest};
 use crate::log::{Inner, Opened};
 use crate::options::LogOptions;
 use crate::report::{RecoveryOutcome, RecoveryReport, TornTail};
+use crate::retention::leftovers;
 use crate::segment::{LogIdentity, Segment, define_topics, for_each_whole_frame};
 use crate::segment_set::SegmentSet;
 use crate::topics::Topics;
@@ -76,11 +78,10 @@ struct Opening {
     log: LogIdentity,
     listing: Listing,
     manifest: Manifest,
-    /// Position of the first event when no sealed segment says it: 1, or what the first segment starts
-    /// with when the manifests are lost.
-    first_position: u64,
     /// Whether a valid manifest was found.
     has_manifest: bool,
+    /// What was truncated away.
+    dropped: Option<Dropped>,
     report: RecoveryReport,
     /// Every event up to here was durable, by any witness.
     durable: u64,
@@ -110,7 +111,11 @@ impl Opening {
             },
         };
         let log = LogIdentity::new(log_id);
-        let manifest = manifest.unwrap_or_else(|| first_manifest(&log));
+        let dropped = Dropped::find(&directory, &log, manifest.as_ref(), &listing)?;
+        let mut manifest = manifest.unwrap_or_else(|| first_manifest(&log));
+        if let Some(dropped) = &dropped {
+            manifest.first_retained_position = dropped.first_position;
+        }
         let watermark = directory
             .read_watermark()?
             .filter(|watermark| watermark.log_id == log_id);
@@ -125,8 +130,8 @@ impl Opening {
             log,
             listing,
             manifest,
-            first_position: 1,
             has_manifest,
+            dropped,
             report: RecoveryReport::default(),
             durable,
             watermark,
@@ -135,9 +140,19 @@ impl Opening {
         })
     }
 
+    /// Number of the last segment that is sealed or was dropped; 0 when there is none.
+    fn last_named(&self) -> u64 {
+        let dropped = self
+            .dropped
+            .as_ref()
+            .map_or(0, |dropped| dropped.last_segment);
+        let sealed = self.manifest.segments.last();
+        sealed.map_or(dropped, |sealed| sealed.number)
+    }
+
     /// The segments that the manifest does not name, ascending.
     fn tail_numbers(&self) -> Vec<u64> {
-        let named = self.manifest.segments.last().map_or(0, |last| last.number);
+        let named = self.last_named();
         self.listing
             .segments
             .iter()
@@ -147,13 +162,14 @@ impl Opening {
     }
 
     fn next_position(&self) -> u64 {
-        self.manifest
-            .segments
-            .last()
-            .map_or(self.first_position, SealedSegment::next_position)
+        self.manifest.segments.last().map_or(
+            self.manifest.first_retained_position,
+            SealedSegment::next_position,
+        )
     }
 
     fn open(mut self, lock: Box<dyn DiskLock>) -> Result<Arc<Inner>, Error> {
+        self.dropped.as_ref().map_or(Ok(()), Dropped::check)?;
         for name in &self.listing.temporary {
             let path = self.directory.file(name);
             self.directory
@@ -239,11 +255,8 @@ impl Opening {
 
     /// Reads the segments that the manifest does not name.
     fn scan_tail(&mut self) -> Result<Vec<Scanned>, Error> {
-        let mut expected = self
-            .manifest
-            .segments
-            .last()
-            .map(|segment| segment.number + 1);
+        let last_named = self.last_named();
+        let mut expected = (last_named > 0).then_some(last_named + 1);
         let mut tail: Vec<Scanned> = Vec::new();
         for number in self.tail_numbers() {
             let path = self.directory.segment(number);
@@ -354,11 +367,6 @@ impl Opening {
                 place += 1;
                 continue;
             };
-            // Without a manifest the first segment that is there says where the log starts.
-            if place == 0 && !self.has_manifest && self.manifest.segments.is_empty() {
-                next = base;
-                self.first_position = base;
-            }
             if base != next {
                 let (first, last) = (next.min(base), base.max(next) - 1);
                 return Err(corrupt(
@@ -440,8 +448,7 @@ impl Opening {
             let segment = tail.pop().expect("there is a last one");
             let number = segment.header.number;
             let before = tail.last().map(|before| before.header.number);
-            let before = before.or(self.manifest.segments.last().map(|sealed| sealed.number));
-            let is_usable = number == before.unwrap_or(0) + 1
+            let is_usable = number == before.unwrap_or(self.last_named()) + 1
                 && segment.torn == 0
                 && segment.header.compatible & FLAG_RECOVERED == 0
                 && segment.file_len == self.options.segment_len
@@ -623,7 +630,13 @@ impl Opening {
         };
         // Names found here may never have been made durable by the process that made them.
         self.directory.sync()?;
-        self.write_manifests(is_new, &writer)?;
+        let leftovers = self.leftovers();
+        self.write_manifests(is_new, !leftovers.is_empty(), &writer)?;
+        for name in leftovers {
+            let path = self.directory.file(&name);
+            let removed = self.directory.disk.remove(&path);
+            removed.map_err(Error::io(path, "remove the dropped file"))?;
+        }
         // Behind the manifest: before it, a redone recovery would take the watermark's word for frames
         // that only the removed copy had on the disk.
         writer
@@ -652,6 +665,7 @@ impl Opening {
             0 => None,
             covers => HeadsFile::open(&self.directory, &self.log, covers).map(Arc::new),
         };
+        set.dropped = self.dropped.map(Arc::new);
         writer.tracking.clone_from(&self.tracking);
         let head = writer.next_position - 1;
         for number in &self.listing.checkpoints {
@@ -700,9 +714,16 @@ impl Opening {
 
     /// A manifest that names every sealed segment, in both copies after a recovery: losing one of them
     /// must not bring the frames back that were written anew.
-    fn write_manifests(&mut self, is_new: bool, writer: &Writer) -> Result<(), Error> {
+    ///
+    /// And before the files of a truncation that was cut short are removed: the older copy may name them.
+    fn write_manifests(
+        &mut self,
+        is_new: bool,
+        has_leftovers: bool,
+        writer: &Writer,
+    ) -> Result<(), Error> {
         let copies = match self.report.outcome {
-            RecoveryOutcome::Clean if self.has_manifest => 0,
+            RecoveryOutcome::Clean if self.has_manifest => usize::from(has_leftovers),
             _ if is_new => 1,
             _ => 2,
         };
@@ -713,6 +734,15 @@ impl Opening {
             written.map_err(Error::io(&self.directory.path, "write the manifest"))?;
         }
         Ok(())
+    }
+
+    /// What a truncation that was cut short has left.
+    fn leftovers(&self) -> Vec<String> {
+        let last_segment = self
+            .dropped
+            .as_ref()
+            .map_or(0, |dropped| dropped.last_segment);
+        leftovers(&self.listing, &self.manifest, last_segment)
     }
 }
 

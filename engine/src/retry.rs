@@ -5,6 +5,8 @@
 //! | has versions (given, or demanded of the aggregate) that are taken | by the ids of the events at those versions, at any age |
 //! | fails on a condition or a tracking position | by the ids of its events, at any age |
 //! | could be appended, and its versions follow from what is there, or it has none | by version 7 ids at any age, by other ids within the newest `retry_window` events |
+//! | has versions of events that were truncated away | not any more: that is an error of its own, unless its tracking position is there |
+//! | is found by ids alone, and was truncated away | never: it is a new one |
 //! | has versions that are free, or events whose ids the log made | never: it is a new one |
 //!
 //! Found whole, in the same order and with the same content, it answers the positions it has, and nothing
@@ -85,7 +87,21 @@ pub(crate) fn recognise(
             .map(|(place, record)| find(place, record, search))
             .collect::<Result<Vec<_>, Error>>()
     };
-    let mut found = find_all(search)?;
+    let is_tracked = batch
+        .tracking
+        .as_ref()
+        .filter(|(name, position)| tracked(name).is_some_and(|recorded| recorded >= *position));
+    let mut found = match (find_all(search), is_tracked) {
+        // It has been processed, whatever became of the events.
+        (Err(Error::Expired { .. }), Some((name, given))) => {
+            return Err(Error::TrackingConflict {
+                name: name.to_string(),
+                given: *given,
+                found: tracked(name).unwrap_or(*given),
+            });
+        }
+        (found, _) => found?,
+    };
     if found.iter().any(Option::is_some) && found.iter().any(Option::is_none) {
         // The rest may lie just outside of where was looked.
         found = find_all(Search::EVERYWHERE)?;
@@ -109,9 +125,7 @@ pub(crate) fn recognise(
         );
     }
     let found: Vec<Event<'_>> = found.into_iter().flatten().collect();
-    if let Some((name, position)) = &batch.tracking
-        && tracked(name).is_none_or(|recorded| recorded < *position)
-    {
+    if batch.tracking.is_some() && is_tracked.is_none() {
         let what = "is there without the tracking position of its batch";
         return conflict(first.event_id(), first.position(), what);
     }

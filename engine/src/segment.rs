@@ -251,6 +251,9 @@ impl Segment {
         let opened =
             SegmentFile::open(&*self.directory.disk, &self.path, OpenMode::Read, entry.end);
         let file = opened.map_err(|source| match source.kind() {
+            _ if self.dropped_by_now() > 0 => Error::Expired {
+                first: self.dropped_by_now(),
+            },
             // Both are missing data, not a disk in a bad mood: the manifest vouched for these bytes.
             std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::NotFound => Error::Corrupt {
                 path: self.path.clone(),
@@ -266,6 +269,17 @@ impl Segment {
             _ => Error::io(&self.path, "open the segment")(source),
         })?;
         Ok(self.file.get_or_init(|| file))
+    }
+
+    /// First retained position, when another process has dropped this segment since the log was opened
+    /// for reading; else 0.
+    fn dropped_by_now(&self) -> u64 {
+        let manifest = self.directory.read_manifest().ok().flatten();
+        let first = manifest.map_or(0, |manifest| manifest.first_retained_position);
+        match first > self.base_position {
+            true => first,
+            false => 0,
+        }
     }
 
     /// The published bytes, all of them: for who looks at all.

@@ -10,6 +10,7 @@ use annals_index::{Heads, KeyHash, Previous};
 use annals_segments::{FrozenFile, HeldBytes};
 
 use crate::aggregate_id::AggregateId;
+use crate::dropped::Dropped;
 use crate::error::Error;
 use crate::heads_file::HeadsFile;
 use crate::query::Query;
@@ -23,6 +24,8 @@ pub(crate) struct SegmentSet {
     /// Bytes that had been read into memory when segments were last let go of: no more than what came since
     /// can be held by this set.
     pub(crate) fetched: u64,
+    /// What was dropped before the first segment. Heads and links may still name segments of that.
+    pub(crate) dropped: Option<Arc<Dropped>>,
 }
 
 impl SegmentSet {
@@ -39,11 +42,24 @@ impl SegmentSet {
         place.ok().map(|place| &self.segments[place])
     }
 
-    /// First position of the first segment; 1 when there is none.
+    /// First position that is retained; 1 when nothing was dropped.
     pub(crate) fn first_position(&self) -> u64 {
-        self.segments
-            .first()
-            .map_or(1, |segment| segment.base_position)
+        let first = self.segments.first();
+        match &self.dropped {
+            Some(dropped) => dropped.first_position,
+            None => first.map_or(1, |segment| segment.base_position),
+        }
+    }
+
+    /// Version of the last event of an aggregate that was dropped; `None` when none was.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] when nobody can tell.
+    pub(crate) fn dropped_version(&self, id: &AggregateId) -> Result<Option<u64>, Error> {
+        match &self.dropped {
+            Some(dropped) => dropped.version(id),
+            None => Ok(None),
+        }
     }
 
     /// Index in the set of the segment that holds `position`.
@@ -67,6 +83,7 @@ impl SegmentSet {
             segments: segments.collect(),
             heads: self.heads.clone(),
             fetched: self.held_bytes().map_or(0, |held| held.fetched),
+            dropped: self.dropped.clone(),
         }
     }
 
@@ -204,7 +221,8 @@ impl SegmentSet {
         Ok(None)
     }
 
-    /// Last version of an aggregate among the events up to position `visible`.
+    /// Last version of an aggregate among the events up to position `visible`, those that were dropped
+    /// included.
     pub(crate) fn last_version(
         &self,
         log: &LogIdentity,
@@ -238,7 +256,7 @@ impl SegmentSet {
                 }
             }
         }
-        Ok(None)
+        self.dropped_version(id)
     }
 }
 

@@ -60,7 +60,10 @@ pub(crate) fn count_aggregates(inner: &Inner) -> Result<u64, Error> {
         |key: &KeyHash| matches!(key.kind(), KeyKind::AggregateUuid | KeyKind::AggregateText);
     let covers = view.set.heads().map_or(0, |heads| heads.covers());
     if let Some(heads) = view.set.heads() {
-        aggregates.extend(heads.iter().map(|(key, _)| key).filter(is_aggregate));
+        // The heads may still know keys of segments that were dropped.
+        let first = view.set.segments.first().map_or(0, |first| first.number);
+        let retained = heads.iter().filter(|(_, head)| head.last_segment >= first);
+        aggregates.extend(retained.map(|(key, _)| key).filter(is_aggregate));
     }
     for segment in &view.set.segments {
         if segment.number > covers {

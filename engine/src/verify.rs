@@ -11,6 +11,7 @@ use annals_segments::format::{FormatError, MANIFEST_FILES};
 use annals_segments::{FrozenFile, OpenMode, ScanStop, find_later_frame, scan_frames};
 
 use crate::aggregate_id::AggregateId;
+use crate::dropped::Dropped;
 use crate::error::Error;
 use crate::log::Inner;
 use crate::report::{Damage, VerifyReport};
@@ -30,6 +31,7 @@ pub(crate) fn verify(
         next_position: view.first_position(),
         last_time_us: 0,
     };
+    check.version_table(&view);
     let total = view
         .set
         .segments
@@ -153,6 +155,28 @@ impl Check<'_> {
         let is_sound = self.report.damages.len() == damages_before;
         self.index(segment, &derived, is_sound);
         Ok(())
+    }
+
+    /// The table of last versions, read again: retained versions have to be above those dropped.
+    fn version_table(&mut self, view: &View) {
+        let Some(first) = view
+            .set
+            .dropped
+            .as_ref()
+            .map(|dropped| dropped.first_position)
+        else {
+            return;
+        };
+        let directory = &self.inner.directory;
+        match Dropped::open(directory, &self.inner.log, first) {
+            Ok(dropped) => {
+                if let Some(Error::Corrupt { path, fault, .. }) = dropped.damage() {
+                    self.damage(&path, 0, 1, 0, fault.to_string());
+                }
+                self.versions.extend(dropped.versions());
+            }
+            Err(error) => self.damage(&directory.path, 0, 1, 0, error.to_string()),
+        }
     }
 
     /// Walks the frames and goes on behind each that is damaged.

@@ -58,6 +58,8 @@ impl View {
     ///
     /// Reading everything walks the segments; a query goes through the indexes and costs its matches.
     /// Each item is an event or the error that stands in its place; an error does not end the iteration.
+    /// A range without a start begins at [`View::first_position`]. One that starts below it has
+    /// [`Error::Expired`] in the place of what was truncated away: first when forward, last when backward.
     pub fn read(
         &self,
         positions: impl RangeBounds<u64>,
@@ -81,7 +83,10 @@ impl View {
 
     /// The events of one aggregate with a version in `versions`, ascending by version when forward.
     ///
-    /// Sees [buffered](crate::Durability::Buffered) events too. An unknown aggregate has no events.
+    /// Sees [buffered](crate::Durability::Buffered) events too. An unknown aggregate has no events. When events
+    /// of these versions were truncated away, [`Error::Expired`] stands in their place: first when forward,
+    /// last when backward. So who has the state of the aggregate at some version, and reads on from the next
+    /// one, meets no error as long as that one is there.
     pub fn read_aggregate(
         &self,
         id: &AggregateId,
@@ -91,7 +96,7 @@ impl View {
         EventsIn::new(self, Cursor::by_aggregate(self, id, &versions, direction))
     }
 
-    /// The event with this id, the newest when several have it.
+    /// The event with this id, the newest when several have it; `None` too when it was truncated away.
     pub fn get(&self, event_id: Uuid) -> Result<Option<Event<'_>>, Error> {
         self.find(event_id, Search::EVERYWHERE)
     }
@@ -134,13 +139,14 @@ impl View {
         lost.map_or(Ok(None), Err)
     }
 
-    /// Last version of an aggregate, `None` when it has no events.
+    /// Last version of an aggregate, `None` when it has no events and never had any: one whose events were all
+    /// truncated away keeps its version.
     pub fn version(&self, id: &AggregateId) -> Result<Option<u64>, Error> {
         self.set.last_version(&self.log, id, self.visible)
     }
 
-    /// The first position whose event was stored at or after `time`, up to the durable head; `None` when
-    /// all are older. Looks at one segment's samples of times and at most 1,024 events.
+    /// The first retained position whose event was stored at or after `time`, up to the durable head; `None`
+    /// when all are older. Looks at one segment's samples of times and at most 1,024 events.
     ///
     /// # Errors
     /// [`Error::Io`] when what has to be read cannot be; damaged events are passed over.
@@ -340,6 +346,8 @@ enum Cursor {
     Aggregate(AggregateCursor),
     /// One error, then nothing.
     Failed(Arc<parking_lot::Mutex<Option<Error>>>),
+    /// One error in the place of what was dropped, before or behind what is retained.
+    Partly(Box<Partly>),
 }
 
 impl Cursor {
@@ -350,8 +358,15 @@ impl Cursor {
         direction: Direction,
         head: u64,
     ) -> Self {
+        let is_from_start = positions.start_bound() == Bound::Unbounded;
         let mut positions = to_range(positions);
-        positions.start = positions.start.max(view.set.first_position()).max(1);
+        let first = view.set.first_position();
+        if !is_from_start && positions.start.max(1) < first && positions.start < positions.end {
+            let retained = (Bound::Unbounded, Bound::Excluded(positions.end));
+            let rest = Self::by_position(view, &retained, query, direction, head);
+            return Self::partly(Missing::Positions, rest, direction);
+        }
+        positions.start = positions.start.max(first).max(1);
         positions.end = positions
             .end
             .min(head.saturating_add(1))
@@ -379,6 +394,34 @@ impl Cursor {
         versions: &impl RangeBounds<u64>,
         direction: Direction,
     ) -> Self {
+        let versions = to_range(versions);
+        let is_missing = match view.set.dropped_version(id) {
+            Ok(Some(dropped)) => versions.start <= dropped && !versions.is_empty(),
+            Ok(None) => false,
+            // Nobody can tell: it is said, and what is retained is shown.
+            Err(_) => true,
+        };
+        let retained = Self::by_retained_aggregate(view, id, versions, direction);
+        match is_missing {
+            true => Self::partly(Missing::Versions, retained, direction),
+            false => retained,
+        }
+    }
+
+    fn partly(missing: Missing, rest: Self, direction: Direction) -> Self {
+        Self::Partly(Box::new(Partly {
+            missing: Some(missing),
+            rest,
+            direction,
+        }))
+    }
+
+    fn by_retained_aggregate(
+        view: &View,
+        id: &AggregateId,
+        versions: Range<u64>,
+        direction: Direction,
+    ) -> Self {
         let key = view
             .log
             .aggregate(id.kind(), id.as_bytes())
@@ -391,7 +434,6 @@ impl Cursor {
                 if direction == Direction::Backward {
                     places.reverse();
                 }
-                let versions = to_range(versions);
                 Self::Aggregate(AggregateCursor {
                     id: id.clone(),
                     key,
@@ -416,6 +458,49 @@ impl Cursor {
             Self::Query(query) => query.next(view),
             Self::Aggregate(aggregate) => aggregate.next(view),
             Self::Failed(error) => error.lock().take().map(Err),
+            Self::Partly(partly) => partly.next(view, reading),
+        }
+    }
+}
+
+/// What was dropped of the range that is read.
+#[derive(Clone, Copy, Debug)]
+enum Missing {
+    Positions,
+    Versions,
+}
+
+/// What is retained of a read, and an error that stands for the rest.
+#[derive(Clone, Debug)]
+struct Partly {
+    /// Until it is told.
+    missing: Option<Missing>,
+    rest: Cursor,
+    direction: Direction,
+}
+
+impl Partly {
+    fn next<'v>(
+        &mut self,
+        view: &'v View,
+        reading: &mut Option<Reading<'v>>,
+    ) -> Option<Result<Event<'v>, Error>> {
+        let missing = &mut self.missing;
+        let mut tell = || {
+            let missing = missing.take()?;
+            let dropped = view.set.dropped.as_ref()?;
+            let expired = Error::Expired {
+                first: dropped.first_position,
+            };
+            Some(Err(match missing {
+                Missing::Positions => expired,
+                // When nobody can tell which versions were dropped, that is the error.
+                Missing::Versions => dropped.damage().unwrap_or(expired),
+            }))
+        };
+        match self.direction {
+            Direction::Forward => tell().or_else(|| self.rest.next(view, reading)),
+            Direction::Backward => self.rest.next(view, reading).or_else(tell),
         }
     }
 }

@@ -306,7 +306,7 @@ impl Writer {
         let may_be_repeated = batch.has_given_ids
             && match &checked {
                 Ok(_) => batch.own_versions.is_none(),
-                Err(error) => error.is_conflict(),
+                Err(error) => error.is_conflict() || error.is_expired(),
             };
         if may_be_repeated {
             if group.holds_id_of(&batch) {

@@ -16,6 +16,7 @@ mod power_loss;
 mod pread;
 mod refusals;
 mod reopen;
+mod retention;
 mod retry;
 mod stats;
 mod streams;

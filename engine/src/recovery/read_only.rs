@@ -20,6 +20,7 @@ use super::{
     read_owned, read_tracking, scan_segment,
 };
 use crate::directory::{Directory, corrupt};
+use crate::dropped::Dropped;
 use crate::error::Error;
 use crate::heads_file::HeadsFile;
 use crate::log::{Inner, Opened};
@@ -39,6 +40,9 @@ pub(crate) fn open_read_only(dir: &Path, options: LogOptions) -> Result<Arc<Inne
     let (mut opening, watermark) = read_directory(&directory, &options)?;
 
     let mut set = SegmentSet::default();
+    if let Some(error) = opening.dropped.as_ref().and_then(Dropped::damage) {
+        opening.report.damages.push(damage_of(&error));
+    }
     for entry in &opening.manifest.segments {
         if let Some(error) = missing(&opening.directory, &opening.listing, entry) {
             opening.report.damages.push(damage_of(&error));
@@ -77,7 +81,7 @@ pub(crate) fn open_read_only(dir: &Path, options: LogOptions) -> Result<Arc<Inne
         opening.durable
     };
     let mut next = opening.next_position();
-    let has_start = opening.has_manifest || !opening.manifest.segments.is_empty();
+    let has_start = opening.has_manifest || opening.manifest.first_retained_position > 1;
     for (place, readable) in tail.iter().enumerate() {
         let later = tail
             .get(place + 1)
@@ -105,6 +109,12 @@ pub(crate) fn open_read_only(dir: &Path, options: LogOptions) -> Result<Arc<Inne
         0 => None,
         covers => HeadsFile::open(&opening.directory, &opening.log, covers).map(Arc::new),
     };
+    set.dropped = opening.dropped.take().map(|mut dropped| {
+        // With the manifests lost, and no table, what is there says where the log starts.
+        let first = set.segments.first().filter(|_| !has_start);
+        dropped.first_position = first.map_or(dropped.first_position, |first| first.base_position);
+        Arc::new(dropped)
+    });
     opening.report.outcome = match in_use {
         _ if !opening.report.damages.is_empty() => RecoveryOutcome::Damaged,
         Some(true) => RecoveryOutcome::InUse,
@@ -150,6 +160,11 @@ fn read_directory(
             });
         }
         let mut opening = Opening::new(directory.clone(), options.clone(), listing, manifest)?;
+        let is_table_damaged = opening.dropped.as_ref().is_some_and(Dropped::is_damaged);
+        if is_table_damaged && attempts < READ_ATTEMPTS && directory.read_manifest()? != again {
+            // A truncation has replaced the table meanwhile.
+            continue;
+        }
         let watermark = watermark.filter(|watermark| watermark.log_id == opening.log.id);
         // `Opening` may have read a later one.
         opening.watermark = watermark;

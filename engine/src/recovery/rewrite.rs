@@ -77,11 +77,7 @@ impl Opening {
         spare: Option<Spare>,
         copies: &[UnprovenFrame],
     ) -> Result<Writer, Error> {
-        let number = self
-            .manifest
-            .segments
-            .last()
-            .map_or(1, |last| last.number + 1);
+        let number = self.last_named() + 1;
         let len = self.fresh_len(copies);
         let flags = if copies.is_empty() { 0 } else { FLAG_RECOVERED };
         let spare = spare.map(|spare| self.prove(spare, flags)).transpose()?;
