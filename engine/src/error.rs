@@ -111,6 +111,21 @@ pub enum Error {
         found: u64,
     },
 
+    /// A snapshot is of a version that its aggregate has not got yet. It was not stored.
+    #[error(
+        "snapshot of aggregate {aggregate} at version {version}: its last version is {last}, expected that \
+         or an earlier one; append the events first",
+        last = OrNone(*last)
+    )]
+    SnapshotAhead {
+        /// The aggregate.
+        aggregate: AggregateId,
+        /// Version of the snapshot.
+        version: u64,
+        /// Last version of the aggregate; `None` when it has no events.
+        last: Option<u64>,
+    },
+
     /// Something in the batch is longer or more than it may be. Nothing was written.
     #[error("{limit}: {found}, expected {min}..={max}; {advice}", advice = limit.advice(*found))]
     Limit {

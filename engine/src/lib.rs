@@ -38,6 +38,7 @@ mod event;
 mod heads_file;
 mod histogram;
 mod housekeeping;
+mod live_snapshots;
 mod log;
 mod meter;
 mod options;
@@ -49,6 +50,7 @@ mod retention;
 mod retry;
 mod segment;
 mod segment_set;
+mod snapshots;
 mod stats;
 #[cfg(feature = "stream")]
 mod stream;
@@ -73,6 +75,7 @@ pub use report::{
     Damage, MemoryStats, RecoveryOutcome, RecoveryReport, Stats, TornTail, VerifyReport, WriteStats,
 };
 pub use retention::Truncated;
+pub use snapshots::{Snapshot, Snapshots};
 #[cfg(feature = "stream")]
 pub use stream::{EventStream, UpdateStream};
 pub use subscription::{StopHandle, Subscription, Update, Updates, Visibility};

@@ -32,6 +32,7 @@ use crate::retention::{self, Force, Going, Truncated};
 use crate::retry::{Search, recognise};
 use crate::segment::{LogIdentity, Segment};
 use crate::segment_set::SegmentSet;
+use crate::snapshots::{SnapshotStore, Snapshots};
 use crate::subscription::{Subscription, Visibility};
 use crate::ticket::Ticket;
 use crate::view::{Events, View};
@@ -323,6 +324,12 @@ impl Log {
             .collect()
     }
 
+    /// The snapshots of this log: states of aggregates, to be read instead of their first events. A cache, opened
+    /// at first use and closed with the log; to lose it costs time and nothing else.
+    pub fn snapshots(&self) -> Snapshots {
+        Snapshots::new(self.handle.inner.clone())
+    }
+
     /// How the log was found when it was opened.
     pub fn recovery(&self) -> &RecoveryReport {
         &self.handle.inner.recovery
@@ -391,6 +398,7 @@ pub(crate) struct Inner {
     lock: Mutex<Option<Box<dyn DiskLock>>>,
     durable_changed: Changed,
     visible_changed: Changed,
+    pub(crate) snapshots: SnapshotStore,
     /// The thread that leads for tickets, once there was one.
     committer: Mutex<Option<std::thread::JoinHandle<()>>>,
 }
@@ -453,6 +461,7 @@ impl Inner {
             lock: Mutex::new(opened.lock),
             durable_changed: Changed::default(),
             visible_changed: Changed::default(),
+            snapshots: SnapshotStore::default(),
             committer: Mutex::new(None),
         }
     }
@@ -567,7 +576,7 @@ impl Inner {
     }
 
     /// Waits until what an answer rests on is durable, when the batch asked for that.
-    fn rest_on(&self, position: u64, durability: Durability) -> Result<(), Error> {
+    pub(crate) fn rest_on(&self, position: u64, durability: Durability) -> Result<(), Error> {
         if durability == Durability::Sync && position > self.durable_head() {
             self.sync()?;
         }
@@ -675,6 +684,7 @@ impl Inner {
         if self.closed.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
+        self.snapshots.close();
         self.housekeeper.stop();
         let writer = self.writer.lock().take();
         // A tracking position alone moves no head.

@@ -47,6 +47,7 @@ pub struct LogOptions {
     pub(crate) read_io: ReadIo,
     pub(crate) read_cache_len: u64,
     pub(crate) create: bool,
+    pub(crate) snapshots_kept: Option<usize>,
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn Random>,
@@ -64,6 +65,7 @@ impl Default for LogOptions {
             read_io: ReadIo::Mapped,
             read_cache_len: 256 << 20,
             create: true,
+            snapshots_kept: None,
             disk: Arc::new(RealDisk),
             clock: Arc::new(SystemClock),
             random: Arc::new(SystemRandom::default()),
@@ -131,6 +133,13 @@ impl LogOptions {
     /// Whether a missing log is created. Default true.
     pub fn create(mut self, create: bool) -> Self {
         self.create = create;
+        self
+    }
+
+    /// How many [snapshots](Log::snapshots) of an aggregate are kept: those with the greatest versions. At least
+    /// 1. Default all. The others are still found until their room is given back, which puts do now and then.
+    pub fn snapshots_kept(mut self, count: usize) -> Self {
+        self.snapshots_kept = Some(count);
         self
     }
 
@@ -202,6 +211,9 @@ impl LogOptions {
             SEGMENT_LEN_MIN,
             SEGMENT_LEN_MAX,
         )?;
+        if let Some(kept) = self.snapshots_kept {
+            in_range("snapshots_kept", kept as u64, 1, u64::MAX)?;
+        }
         in_range(
             "batch_len_max",
             self.batch_len_max as u64,

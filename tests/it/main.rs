@@ -18,6 +18,7 @@ mod refusals;
 mod reopen;
 mod retention;
 mod retry;
+mod snapshots;
 mod stats;
 mod streams;
 mod subscriptions;

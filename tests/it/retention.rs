@@ -15,7 +15,7 @@ use annals_segments::{Disk, MemoryDisk};
 use annals_tests::log_files::{
     DIR, FIRST_SEGMENT, SECOND_SEGMENT, content, count, exists, flip, names, remove, write,
 };
-use annals_tests::power_cut_disk::{PowerCutDisk, Spared};
+use annals_tests::power_cut_disk::{PowerCutDisk, Spared, Step};
 use annals_tests::{SeededRandom, event, id, small_log};
 use uuid::Uuid;
 
@@ -633,6 +633,61 @@ fn files_of_dropped_segments_are_never_believed_again() {
         small_log(disk, 2).open(DIR),
         Err(Error::Corrupt { .. })
     ));
+}
+
+#[test]
+fn an_older_manifest_that_names_what_is_removed_is_replaced_first() {
+    let disk = PowerCutDisk::new(MemoryDisk::default(), DIR);
+    let log = small_log(disk.clone(), 1).open(DIR).unwrap();
+    fill(&log, 100);
+    // The first copy is written, the second is not: nothing may be removed.
+    let writes = AtomicU64::new(0);
+    disk.set_hook(move |step, path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let is_copy = step == Step::Write && name.starts_with("MANIFEST-");
+        match is_copy && writes.fetch_add(1, Ordering::SeqCst) == 1 {
+            true => Err(IoError::other("refused")),
+            false => Ok(()),
+        }
+    });
+    let cut_short = log.truncate_before(80);
+    assert!(matches!(cut_short, Err(Error::Io { .. })), "{cut_short:?}");
+    let first = log.first_position();
+    assert!(first > 1 && exists(&disk.memory, FIRST_SEGMENT));
+    disk.clear_hook();
+    log.close().unwrap();
+    open(&disk.memory, 2).close().unwrap();
+    assert!(!exists(&disk.memory, FIRST_SEGMENT));
+    for copy in ["MANIFEST-a", "MANIFEST-b"] {
+        let left = disk.memory.fork();
+        remove(&left, copy);
+        assert_eq!(open(&left, 3).first_position(), first);
+    }
+}
+
+#[test]
+fn a_view_reads_on_in_a_segment_without_events_too() {
+    let disk = MemoryDisk::default();
+    let log = open(&disk, 1);
+    let buffered = Batch::from(event("a", "Was", "x")).durability(Durability::Buffered);
+    let _ = log.append(buffered).unwrap();
+    // Nothing in the first segment is proven: it stays behind, empty.
+    let disk = disk.fork();
+    let log = open(&disk, 2);
+    fill(&log, 60);
+    log.close().unwrap();
+    let log = open(&disk, 3);
+    let view = log.view();
+    assert!(log.truncate_before(u64::MAX).unwrap().segments > 1);
+    assert!(!exists(&disk, FIRST_SEGMENT));
+    assert_eq!(view.version(&id("never")).unwrap(), None);
+    assert_eq!(view.version(&id("a")).unwrap(), Some(1));
+    assert_eq!(
+        view.read(1.., &Query::all(), Direction::Forward)
+            .flatten()
+            .count(),
+        61
+    );
 }
 
 #[test]

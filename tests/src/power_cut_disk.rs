@@ -222,6 +222,9 @@ impl PowerCutDisk {
         let left = MemoryDisk::default();
         left.create_dir(&self.dir).expect("the disk is empty");
         for (path, inode) in names {
+            if let Some(dir) = path.parent() {
+                left.create_dir(dir).expect(IN_MEMORY);
+            }
             let bytes = state.files[inode].left(spared);
             let file = left.open(&path, OpenMode::CreateNew).expect(IN_MEMORY);
             file.set_len(bytes.len() as u64).expect(IN_MEMORY);
