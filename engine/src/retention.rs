@@ -61,11 +61,15 @@ pub(crate) fn truncate(inner: &Inner, position: u64, force: Force) -> Result<Tru
     check_followers(&named)?;
     let is_below = |segment: &&SealedSegment| segment.next_position() <= position;
     let count = named.segments.iter().take_while(is_below).count();
-    let Some(last) = named.segments[..count].last().copied() else {
+    // Segments without events are dropped with events before or behind them, not alone: the first retained
+    // position is the name of the table.
+    let first_position = set.first_position();
+    let last = named.segments[..count].last().copied();
+    let Some(last) = last.filter(|last| last.next_position() > first_position) else {
         return Ok(Truncated {
             segments: 0,
             bytes: 0,
-            first_position: set.first_position(),
+            first_position,
         });
     };
     let (dropped_segments, _) = set.segments.split_at(count);

@@ -691,6 +691,30 @@ fn a_view_reads_on_in_a_segment_without_events_too() {
 }
 
 #[test]
+fn a_segment_without_events_is_not_dropped_alone() {
+    let disk = MemoryDisk::default();
+    let mut left = disk.clone();
+    for seed in 1..4 {
+        let log = open(&left, seed);
+        let buffered = Batch::from(event("a", "Was", "x")).durability(Durability::Buffered);
+        let _ = log.append(buffered).unwrap();
+        // Nothing in the segment is proven: it stays behind, empty, or ends before this event.
+        left = left.fork();
+    }
+    let log = open(&left, 4);
+    let truncated = log.truncate_before(1).unwrap();
+    assert_eq!((truncated.segments, truncated.first_position), (0, 1));
+    let truncated = log.truncate_before(u64::MAX).unwrap();
+    let again = log.truncate_before(u64::MAX).unwrap();
+    assert_eq!(
+        (again.segments, again.first_position),
+        (0, truncated.first_position)
+    );
+    log.close().unwrap();
+    assert_sound(&open(&left, 5));
+}
+
+#[test]
 fn damaged_events_are_not_dropped_unread() {
     let disk = MemoryDisk::default();
     let log = filled(&disk);

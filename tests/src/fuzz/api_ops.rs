@@ -1,5 +1,5 @@
 //! Any sequence of calls: the log answers as a plain vector of events does, also after it was closed,
-//! killed, or robbed of its derived files.
+//! killed, or robbed of its derived files, and after its oldest events were dropped.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -35,18 +35,40 @@ pub fn api_ops(bytes: &[u8]) {
         .verify(|_, _| {})
         .expect("a disk in memory can be read");
     assert_eq!(report.damages, []);
-    assert_eq!(report.events, run.model.events.len() as u64);
+    assert_eq!(report.events, run.head() + 1 - run.model.first);
 }
 
 /// What the log must answer.
-#[derive(Default)]
 struct Model {
+    /// Every event there ever was.
     events: Vec<ModelEvent>,
     /// Last version of each aggregate.
     versions: BTreeMap<AggregateId, u64>,
     tracking: BTreeMap<&'static str, u64>,
     /// Position up to which a sync has been acknowledged.
     synced: u64,
+    /// First position that was not dropped.
+    first: u64,
+}
+
+impl Default for Model {
+    fn default() -> Self {
+        Self {
+            events: Vec::new(),
+            versions: BTreeMap::new(),
+            tracking: BTreeMap::new(),
+            synced: 0,
+            first: 1,
+        }
+    }
+}
+
+impl Model {
+    /// The events that were not dropped, each with its position.
+    fn retained(&self) -> impl Iterator<Item = (u64, &ModelEvent)> {
+        let dropped = self.first as usize - 1;
+        (1..).zip(&self.events).skip(dropped)
+    }
 }
 
 /// An event as it was given, with the version it must have got.
@@ -112,8 +134,26 @@ impl Run {
             210..225 => self.check_range(input),
             225..240 => self.check_query(input),
             240..248 => self.check_get(input),
-            _ => self.check_read_only(),
+            248..252 => self.check_read_only(),
+            _ => self.truncate(input),
         }
+    }
+
+    fn truncate(&mut self, input: &mut Input<'_>) {
+        let position = input.number();
+        let truncated = self.log.truncate_before(position);
+        let truncated = truncated.expect("nothing is damaged, and nobody follows");
+        let first = truncated.first_position;
+        assert_eq!(self.log.first_position(), first);
+        assert_eq!(truncated.segments == 0, truncated.bytes == 0);
+        if truncated.segments == 0 {
+            assert_eq!(first, self.model.first);
+            return;
+        }
+        // A segment may have held no event at all.
+        assert!((self.model.first..=position.min(self.head() + 1)).contains(&first));
+        self.model.first = first;
+        self.model.synced = self.head();
     }
 
     fn head(&self) -> u64 {
@@ -177,6 +217,11 @@ impl Run {
             }
             Err(error @ (Error::VersionConflict { .. } | Error::TrackingConflict { .. })) => {
                 assert!(is_conflict, "{error}");
+            }
+            // The versions were taken by events that are no more there to be compared.
+            Err(Error::Expired { first }) => {
+                assert!(is_conflict && first > 1);
+                assert_eq!(first, self.model.first);
             }
             // A batch may fill a quarter of a segment at most.
             Err(Error::Limit {
@@ -257,6 +302,7 @@ impl Run {
     fn check_opened(&mut self) {
         assert_eq!(self.log.head(), self.head());
         assert_eq!(self.log.durable_head(), self.head());
+        assert_eq!(self.log.first_position(), self.model.first);
         assert_eq!(self.log.recovery().torn, None);
         self.model.synced = self.head();
         for name in ["upstream", "other"] {
@@ -302,25 +348,25 @@ impl Run {
         }
         let seen = self.log.durable_head();
         let read = read(&self.log, .., &Query::all(), Direction::Forward);
-        assert_eq!(read.len() as u64, seen);
-        for (event, modelled) in read.iter().zip(&self.model.events) {
-            modelled.check(event.position, event);
+        assert_eq!(read.len() as u64, seen + 1 - self.model.first);
+        for (event, (position, modelled)) in read.iter().zip(self.model.retained()) {
+            modelled.check(position, event);
             let got = self.log.get(modelled.event_id).expect("nothing is damaged");
             assert_eq!(got.as_ref(), Some(event));
         }
-        assert!(read.iter().map(|event| event.position).eq(1..=seen));
     }
 
     fn check_aggregate(&self, aggregate: &AggregateId) {
-        let expected: Vec<_> = (1..)
-            .zip(&self.model.events)
-            .filter(|(_, event)| event.aggregate.as_ref() == Some(aggregate))
+        let is_of = |event: &ModelEvent| event.aggregate.as_ref() == Some(aggregate);
+        let expected: Vec<_> = self
+            .model
+            .retained()
+            .filter(|(_, event)| is_of(event))
             .collect();
+        let dropped = &self.model.events[..self.model.first as usize - 1];
         for direction in [Direction::Forward, Direction::Backward] {
             let read = self.log.read_aggregate(aggregate, .., direction);
-            let mut read: Vec<_> = read
-                .map(|event| event.expect("nothing is damaged"))
-                .collect();
+            let mut read = self.retained(read, direction, dropped.iter().any(is_of));
             if direction == Direction::Backward {
                 read.reverse();
             }
@@ -336,15 +382,21 @@ impl Run {
     fn check_range(&self, input: &mut Input<'_>) {
         let (start, end) = (input.number(), input.number());
         let seen = self.log.durable_head();
-        let expected: Vec<u64> = (start.max(1)..end.min(seen + 1)).collect();
-        let forward = read(&self.log, start..end, &Query::all(), Direction::Forward);
+        let first = self.model.first;
+        let expected: Vec<u64> = (start.max(first)..end.min(seen + 1)).collect();
+        let is_told = start.max(1) < first && start < end;
+        let read = |direction| {
+            let read = self.log.read(start..end, &Query::all(), direction);
+            self.retained(read, direction, is_told)
+        };
+        let forward = read(Direction::Forward);
         assert!(
             forward
                 .iter()
                 .map(|event| event.position)
                 .eq(expected.iter().copied())
         );
-        let backward = read(&self.log, start..end, &Query::all(), Direction::Backward);
+        let backward = read(Direction::Backward);
         assert!(backward.iter().rev().eq(&forward));
     }
 
@@ -370,37 +422,61 @@ impl Run {
             }
         };
         let seen = self.log.durable_head();
-        let expected: Vec<u64> = (1..=seen)
-            .zip(&self.model.events)
+        let expected: Vec<u64> = self
+            .model
+            .retained()
+            .take_while(|(position, _)| *position <= seen)
             .filter(|(position, event)| *position >= from && matches(event))
             .map(|(position, _)| position)
             .collect();
-        let forward = read(&self.log, from.., &query, Direction::Forward);
+        let is_told = from.max(1) < self.model.first;
+        let read = |direction| {
+            let read = self.log.read(from.., &query, direction);
+            self.retained(read, direction, is_told)
+        };
+        let forward = read(Direction::Forward);
         assert!(
             forward
                 .iter()
                 .map(|event| event.position)
                 .eq(expected.iter().copied())
         );
-        let backward = read(&self.log, from.., &query, Direction::Backward);
+        let backward = read(Direction::Backward);
         assert!(backward.iter().rev().eq(&forward));
     }
 
     fn check_get(&self, input: &mut Input<'_>) {
         let number = u128::from(input.u16());
-        let place = self
-            .model
-            .events
-            .iter()
-            .position(|event| event.event_id.as_u128() == number);
+        let mut retained = self.model.retained();
+        let place = retained.find(|(_, event)| event.event_id.as_u128() == number);
         let got = self
             .log
             .get(Uuid::from_u128(number))
             .expect("nothing is damaged");
         assert_eq!(
             got.map(|event| event.position),
-            place.map(|place| place as u64 + 1)
+            place.map(|(position, _)| position)
         );
+    }
+
+    /// What was read, but for the error that stands for what was dropped: it is there when it `is_told`.
+    fn retained(
+        &self,
+        read: impl Iterator<Item = Result<RecordedEvent, Error>>,
+        direction: Direction,
+        is_told: bool,
+    ) -> Vec<RecordedEvent> {
+        let mut read: Vec<_> = read.collect();
+        if is_told {
+            let told = match direction {
+                Direction::Forward => read.remove(0),
+                Direction::Backward => read.pop().expect("it stands at the end"),
+            };
+            assert!(matches!(told, Err(Error::Expired { first }) if first == self.model.first));
+        }
+        let read = read.into_iter();
+        read.map(|event| event.expect("nothing is damaged"))
+            .collect()
     }
 
     /// A reader beside the writer sees a prefix, and at least what was acknowledged as durable.
@@ -409,8 +485,8 @@ impl Run {
         let reader = reader.expect("a log in use opens for reading");
         assert!((self.model.synced..=self.head()).contains(&reader.head()));
         let read = read(&reader, .., &Query::all(), Direction::Forward);
-        assert_eq!(read.len() as u64, reader.head());
-        for (event, (position, modelled)) in read.iter().zip((1..).zip(&self.model.events)) {
+        assert_eq!(read.len() as u64, reader.head() + 1 - self.model.first);
+        for (event, (position, modelled)) in read.iter().zip(self.model.retained()) {
             modelled.check(position, event);
         }
     }
@@ -441,6 +517,18 @@ const AGGREGATES: u8 = 6;
 /// Calls in a run: enough for several segments, few enough for many runs a second.
 const OPS_MAX: usize = 300;
 
+/// The same appends, and now and then the oldest events dropped.
+fn dropping(rolling: &[u8]) -> Vec<u8> {
+    let mut calls = Vec::new();
+    for (number, append) in (0_u8..).zip(rolling.chunks(12)) {
+        calls.extend_from_slice(append);
+        if number % 7 == 6 {
+            calls.extend_from_slice(&[255, number, 220, 0, 3, 245, 0, 200 + number % 8]);
+        }
+    }
+    calls
+}
+
 pub(super) fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     let random = crate::SeededRandom::new(11);
     let mut mixed = vec![0; 1200];
@@ -461,6 +549,7 @@ pub(super) fn seeds() -> Vec<(&'static str, Vec<u8>)> {
             vec![0, 0, 0, 0, 5, 0, 0, 0, 0, 175, 185, 195, 0, 0, 250],
         ),
         ("mixed", mixed),
+        ("rolling-and-dropping", dropping(&rolling)),
         ("rolling", rolling),
     ]
 }

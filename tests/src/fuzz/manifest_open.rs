@@ -1,26 +1,29 @@
 //! A sound log of several segments beside any manifest: it opens or is refused, and never panics.
 //!
-//! As long as one copy of the manifest is sound and newest, the other may hold any bytes at all.
+//! As long as one copy of the manifest is sound and newest, the other may hold any bytes at all. And a log
+//! that was truncated opens for writing with a sound table of last versions or not at all.
 
 use std::path::Path;
 use std::sync::OnceLock;
 
 use annals_engine::{Direction, Query};
-use annals_segments::format::MANIFEST_FILES;
 use annals_segments::format::manifest::{MANIFEST_LEN_MAX, Manifest, SealedSegment};
+use annals_segments::format::record::IdKind;
+use annals_segments::format::version_table::VersionTable;
+use annals_segments::format::{MANIFEST_FILES, versions_file_name};
 use annals_segments::{Disk, MemoryDisk, OpenMode};
 
 use super::input::Input;
 use super::segment_recover::{Contents, DIR, check_directory, write_file};
 use crate::{event, small_log};
 
-/// One byte of choice; then the bytes of a manifest file, or changes to the true one.
+/// One byte of choice; then the bytes of a manifest file or of a table, or changes to the true manifest.
 pub fn manifest_open(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let choice = input.u8();
     let sound = sound_log();
     let disk = sound.disk.fork();
-    match choice % 3 {
+    match choice % 4 {
         // One copy is what it is, the other is sound.
         0 => {
             let bytes = input.rest();
@@ -39,6 +42,7 @@ pub fn manifest_open(bytes: &[u8]) {
             }
         }
         1 => write_both(&disk, input.rest()),
+        3 => return version_table_open(input.rest()),
         _ => {
             let mut manifest = sound.manifest.clone();
             change(&mut input, &mut manifest);
@@ -48,6 +52,33 @@ pub fn manifest_open(bytes: &[u8]) {
             }
             write_both(&disk, &bytes);
         }
+    }
+    check_directory(&disk, Contents::Honest);
+}
+
+/// A truncated log whose table of last versions holds these bytes.
+fn version_table_open(bytes: &[u8]) {
+    let sound = truncated_log();
+    let disk = sound.disk.fork();
+    write_file(&disk, &sound.table, bytes);
+    let table = VersionTable::open(bytes);
+    match small_log(disk.clone(), 1).open(DIR) {
+        Ok(log) => {
+            let table = table.expect("what cannot be believed is refused");
+            for (kind, id, version) in table.iter() {
+                let Some(id) = std::str::from_utf8(id)
+                    .ok()
+                    .filter(|_| kind == IdKind::Text)
+                else {
+                    continue;
+                };
+                let found = log
+                    .version(&crate::id(id))
+                    .expect("nothing else is damaged");
+                assert!(found.is_some_and(|found| found >= version || id.starts_with("aggregate")));
+            }
+        }
+        Err(error) => assert!(bytes != sound.bytes, "{error}"),
     }
     check_directory(&disk, Contents::Honest);
 }
@@ -67,6 +98,10 @@ fn change(input: &mut Input<'_>, manifest: &mut Manifest) {
             (1, _) => manifest.generation = input.number(),
             (2, _) => manifest.first_retained_position = input.number(),
             (3, _) => manifest.durable_position = input.number(),
+            (4, _) if place == 1 => {
+                let name = format!("f{}", input.u8());
+                manifest.followers.insert(name.into(), input.number());
+            }
             (4, _) => manifest.heads = input.number(),
             (5, Some(segment)) => segment.number = input.number(),
             (6, Some(segment)) => segment.base_position = input.number(),
@@ -151,6 +186,34 @@ fn sound_log() -> &'static SoundLog {
     })
 }
 
+/// A log whose oldest events were dropped, made once.
+struct TruncatedLog {
+    disk: MemoryDisk,
+    /// Name of its table of last versions, and what is in it.
+    table: String,
+    bytes: Vec<u8>,
+}
+
+fn truncated_log() -> &'static TruncatedLog {
+    static TRUNCATED: OnceLock<TruncatedLog> = OnceLock::new();
+    TRUNCATED.get_or_init(|| {
+        let disk = sound_log().disk.fork();
+        let log = small_log(disk.clone(), 6).open(DIR);
+        let log = log.expect("a sound log opens");
+        let truncated = log.truncate_before(u64::MAX);
+        let first = truncated.expect("nothing is damaged").first_position;
+        log.close().expect("a disk in memory does not fail");
+        let table = versions_file_name(first);
+        let file = disk.open(&Path::new(DIR).join(&table), OpenMode::Read);
+        let file = file.expect("a truncated log has a table");
+        TruncatedLog {
+            bytes: file.read_up_to(u64::MAX).expect("it can be read"),
+            table,
+            disk,
+        }
+    })
+}
+
 fn read_manifest(disk: &MemoryDisk, name: &str) -> Option<Manifest> {
     let file = disk.open(&Path::new(DIR).join(name), OpenMode::Read).ok()?;
     Manifest::decode(&file.read_all(MANIFEST_LEN_MAX).ok()?).ok()
@@ -171,6 +234,13 @@ pub(super) fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         ("changed-not", changed(&[])),
         ("changed-forgets-one", changed(&[0, 12])),
         ("changed-durable-beyond", changed(&[0, 3, 199])),
+        ("table-sound", [&[3][..], &truncated_log().bytes].concat()),
+        (
+            "table-cut",
+            [&[3][..], &truncated_log().bytes[..90]].concat(),
+        ),
+        ("table-nothing", vec![3]),
+        ("changed-followers", changed(&[1, 4, 7, 3, 1, 4, 2, 0])),
         ("changed-heads", changed(&[0, 4, 2])),
         ("changed-shorter", changed(&[0, 9, 1])),
         ("changed-counts-moved", changed(&[0, 14, 1])),
