@@ -38,8 +38,8 @@ pub(crate) fn run(args: &CatArgs, out: &mut impl Write) -> Result<Outcome, CliEr
                 out.write_all(b"\n")?;
                 printed += 1;
             }
-            Err(error) if error.is_corrupt() => {
-                damage_found = true;
+            Err(error) if error.is_corrupt() || error.is_expired() => {
+                damage_found |= error.is_corrupt();
                 // In its place among the events, for whoever reads both streams in one terminal.
                 out.flush()?;
                 error::say(&error);

@@ -3,13 +3,13 @@
 use std::io::Write;
 use std::path::Path;
 
-use annals_engine::{Log, RecoveryReport, Stats};
+use annals_engine::{Log, Stats};
 use serde::Serialize;
 
 use crate::args::StatArgs;
 use crate::commands::Outcome;
 use crate::error::CliError;
-use crate::figures::{grouped, ratio, size};
+use crate::figures::{grouped, printable, ratio, size};
 use crate::log_report::{RecoveryInWords, RecoveryJson, is_damaged, say_what_may_be_missing};
 use crate::output::write_json_line;
 use crate::table::{Align, Table};
@@ -20,9 +20,9 @@ pub(crate) fn run(args: &StatArgs, out: &mut impl Write) -> Result<Outcome, CliE
     let aggregates = log.count_aggregates()?;
     let stats = log.stats()?;
     if args.json {
-        write_json_line(out, &StatJson::new(&stats, aggregates, log.recovery()))?;
+        write_json_line(out, &StatJson::new(&stats, aggregates, &log))?;
     } else {
-        write_table(out, &args.dir, &stats, aggregates, log.recovery())?;
+        write_table(out, &args.dir, &stats, aggregates, &log)?;
     }
     out.flush()?;
     say_what_may_be_missing(&args.dir, log.recovery());
@@ -44,6 +44,7 @@ struct StatJson {
     index_bytes: u64,
     bytes_per_event: f64,
     memory: MemoryJson,
+    followers: Vec<FollowerJson>,
 }
 
 /// What the indexes take in a process that has the log open for reading.
@@ -54,8 +55,15 @@ struct MemoryJson {
     heads_bytes: u64,
 }
 
+#[derive(Debug, Serialize)]
+struct FollowerJson {
+    name: String,
+    position: u64,
+}
+
 impl StatJson {
-    fn new(stats: &Stats, aggregates: u64, recovery: &RecoveryReport) -> Self {
+    fn new(stats: &Stats, aggregates: u64, log: &Log) -> Self {
+        let followers = log.followers().into_iter();
         Self {
             events: stats.events,
             aggregates,
@@ -64,7 +72,7 @@ impl StatJson {
             bytes: stats.bytes,
             last_position: stats.last_position,
             format_version: stats.format_version,
-            recovery: recovery.into(),
+            recovery: log.recovery().into(),
             first_position: stats.first_position,
             log_bytes: stats.log_bytes,
             index_bytes: stats.index_bytes,
@@ -74,6 +82,9 @@ impl StatJson {
                 sealed_index_bytes: stats.memory.sealed_index_bytes,
                 heads_bytes: stats.memory.heads_bytes,
             },
+            followers: followers
+                .map(|(name, position)| FollowerJson { name, position })
+                .collect(),
         }
     }
 }
@@ -83,8 +94,9 @@ fn write_table(
     dir: &Path,
     stats: &Stats,
     aggregates: u64,
-    recovery: &RecoveryReport,
+    log: &Log,
 ) -> Result<(), CliError> {
+    let recovery = log.recovery();
     let mut table = Table::new([Align::Left, Align::Left]);
     let mut row = |name: &str, value: String| table.row([name.to_owned(), value]);
     row("log", dir.display().to_string());
@@ -125,6 +137,12 @@ fn write_table(
             size(memory.heads_bytes)
         ),
     );
+    for (name, position) in log.followers() {
+        row(
+            "follower",
+            format!("{} up to position {position}", printable(&name)),
+        );
+    }
     row("format version", stats.format_version.to_string());
     let hint = if is_damaged(recovery) {
         "; annals verify says where"
