@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::aggregate_id::AggregateId;
 use crate::event::Event;
-use crate::snapshots::Head;
+use crate::snapshots::head_of;
 
 /// See the module.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ impl LiveSnapshots {
         let Some(aggregate) = event.aggregate_id() else {
             return;
         };
-        let Some(head) = Head::of(event) else {
+        let Some(head) = head_of(event) else {
             self.positions.remove(&aggregate);
             return;
         };

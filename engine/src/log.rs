@@ -136,7 +136,7 @@ impl Log {
     ///
     /// # Errors
     /// [`Error::VersionConflict`], [`Error::ConditionConflict`], [`Error::TrackingConflict`], [`Error::Limit`],
-    /// [`Error::RetryConflict`], [`Error::Full`]: nothing
+    /// [`Error::RetryConflict`], [`Error::Expired`], [`Error::Full`]: nothing
     /// was written. [`Error::Indeterminate`]: the disk failed under way. [`Error::Poisoned`],
     /// [`Error::ReadOnly`], [`Error::Closed`]: this log takes no appends.
     pub fn append(&self, batch: impl Into<Batch>) -> Result<Appended, Error> {
@@ -325,7 +325,8 @@ impl Log {
     }
 
     /// The snapshots of this log: states of aggregates, to be read instead of their first events. A cache, opened
-    /// at first use and closed with the log; to lose it costs time and nothing else.
+    /// at first use and closed with the log; to lose it costs time and nothing else. It belongs to these events:
+    /// whoever replaces the log by an older copy removes `snapshots/`, or replaces it too.
     pub fn snapshots(&self) -> Snapshots {
         Snapshots::new(self.handle.inner.clone())
     }

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use annals_segments::format::manifest::{Manifest, SealedSegment};
 use annals_segments::format::version_table::{VersionTableIdentity, encode_version_table};
 use annals_segments::format::{
-    FOLLOWER_COUNT_MAX, FOLLOWER_NAME_LEN_MAX, heads_file_name, index_file_name, segment_file_name,
-    versions_file_name,
+    FOLLOWER_COUNT_MAX, FOLLOWER_NAME_LEN_MAX, checkpoint_file_name, heads_file_name,
+    index_file_name, segment_file_name, versions_file_name,
 };
 use annals_segments::write_finished;
 
@@ -222,24 +222,24 @@ fn remove_leftovers(inner: &Inner, manifest: &Manifest, last_segment: u64) {
 /// The files that belong to no part of the log any more: everything of the segments up to `last_segment`,
 /// which were dropped, and every table of last versions but the one that the manifest names.
 pub(crate) fn leftovers(listing: &Listing, manifest: &Manifest, last_segment: u64) -> Vec<String> {
+    let number = |file: &(u64, u64)| file.0;
     let is_dropped = |number: &u64| *number <= last_segment;
-    let numbers = |files: &[(u64, u64)]| files.iter().map(|(number, _)| *number).collect();
-    let (segments, indexes, heads, versions): (Vec<u64>, Vec<u64>, Vec<u64>, Vec<u64>) = (
-        numbers(&listing.segments),
-        numbers(&listing.indexes),
-        numbers(&listing.heads),
-        numbers(&listing.versions),
-    );
-    let segments = segments.into_iter().filter(is_dropped);
-    let indexes = indexes.into_iter().filter(is_dropped);
-    let heads = heads.into_iter().filter(is_dropped);
+    let segments = listing.segments.iter().map(number).filter(is_dropped);
+    let indexes = listing.indexes.iter().map(number).filter(is_dropped);
+    let checkpoints = listing.checkpoints.iter().copied().filter(is_dropped);
+    let heads = listing.heads.iter().map(number).filter(is_dropped);
     let named = manifest.first_retained_position;
-    let versions = versions.into_iter().filter(|first| *first != named);
+    let versions = listing.versions.iter().map(number);
     segments
         .map(segment_file_name)
         .chain(indexes.map(index_file_name))
+        .chain(checkpoints.map(checkpoint_file_name))
         .chain(heads.map(heads_file_name))
-        .chain(versions.map(versions_file_name))
+        .chain(
+            versions
+                .filter(|first| *first != named)
+                .map(versions_file_name),
+        )
         .collect()
 }
 

@@ -250,36 +250,33 @@ impl Segment {
             .expect("a segment without a file is a sealed one");
         let opened =
             SegmentFile::open(&*self.directory.disk, &self.path, OpenMode::Read, entry.end);
-        let file = opened.map_err(|source| match source.kind() {
-            _ if self.dropped_by_now() > 0 => Error::Expired {
-                first: self.dropped_by_now(),
-            },
+        let file = opened.map_err(|source| match (source.kind(), self.dropped_by_now()) {
+            (std::io::ErrorKind::NotFound, Some(first)) => Error::Expired { first },
             // Both are missing data, not a disk in a bad mood: the manifest vouched for these bytes.
-            std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::NotFound => Error::Corrupt {
-                path: self.path.clone(),
-                offset: 0,
-                first: entry.base_position,
-                last: entry.next_position().saturating_sub(1),
-                fault: FormatError::TooShort {
-                    structure: "segment",
-                    found: 0,
-                    expected: entry.end as usize,
-                },
-            },
+            (std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::NotFound, _) => {
+                Error::Corrupt {
+                    path: self.path.clone(),
+                    offset: 0,
+                    first: entry.base_position,
+                    last: entry.next_position().saturating_sub(1),
+                    fault: FormatError::TooShort {
+                        structure: "segment",
+                        found: 0,
+                        expected: entry.end as usize,
+                    },
+                }
+            }
             _ => Error::io(&self.path, "open the segment")(source),
         })?;
         Ok(self.file.get_or_init(|| file))
     }
 
-    /// First retained position, when another process has dropped this segment since the log was opened
-    /// for reading; else 0.
-    fn dropped_by_now(&self) -> u64 {
-        let manifest = self.directory.read_manifest().ok().flatten();
-        let first = manifest.map_or(0, |manifest| manifest.first_retained_position);
-        match first > self.base_position {
-            true => first,
-            false => 0,
-        }
+    /// The first retained position, when another process has dropped this segment since the log was opened
+    /// for reading.
+    fn dropped_by_now(&self) -> Option<u64> {
+        let manifest = self.directory.read_manifest().ok().flatten()?;
+        let first = manifest.first_retained_position;
+        (first > self.base_position).then_some(first)
     }
 
     /// The published bytes, all of them: for who looks at all.

@@ -11,11 +11,11 @@
 //! search knows where to end.
 
 use std::fmt;
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use annals_segments::format::record::Encoding;
+use annals_segments::format::snapshot::{DELETION_TAG, SNAPSHOT_HEAD_LEN, SnapshotHead};
 use annals_segments::format::{FRAME_LEN_MAX, SNAPSHOTS_DIR};
 use parking_lot::Mutex;
 
@@ -81,7 +81,7 @@ impl Snapshot {
             metadata: event.metadata,
             encoding: event.encoding,
             digest: event.digest,
-            payload: event.payload.get(HEAD_LEN..)?.to_vec(),
+            payload: SnapshotHead::decode(&event.payload)?.1.to_vec(),
         })
     }
 }
@@ -266,7 +266,8 @@ impl Snapshots {
             let original = view.read(position..=position, &Query::all(), Direction::Forward);
             for event in original.flatten() {
                 let event = event.to_owned();
-                let payload = event.payload.get(HEAD_LEN..).unwrap_or_default();
+                let decoded = SnapshotHead::decode(&event.payload);
+                let payload = decoded.map_or(&[][..], |(_, payload)| payload);
                 let copy = NewEvent {
                     metadata: event.metadata,
                     encoding: event.encoding,
@@ -305,7 +306,7 @@ impl Snapshots {
         let main = &self.inner.options;
         let options = main
             .clone()
-            .payload_len_max((main.payload_len_max + HEAD_LEN).min(FRAME_LEN_MAX))
+            .payload_len_max((main.payload_len_max + SNAPSHOT_HEAD_LEN).min(FRAME_LEN_MAX))
             .create(creating == Creating::Yes);
         let opened = match self.inner.read_only {
             true => options.clone().open_read_only(&directory.path),
@@ -365,7 +366,7 @@ fn append_to(
     version: Option<u64>,
     snapshot: NewEvent,
 ) -> Result<(), Error> {
-    let mut payload = Vec::with_capacity(HEAD_LEN + snapshot.payload.len());
+    let mut payload = Vec::with_capacity(SNAPSHOT_HEAD_LEN + snapshot.payload.len());
     let mut tags = snapshot.tags;
     if let Some(version) = version {
         let view = log.view();
@@ -374,12 +375,12 @@ fn append_to(
             .next();
         let before = match newest {
             None => 0,
-            Some(Ok(event)) => Head::of(&event).map_or(0, |head| head.greatest()),
+            Some(Ok(event)) => head_of(&event).map_or(0, |head| head.version.max(head.before)),
             // Then a search goes on to the end.
             Some(Err(error)) if is_passed_over(&error) => u64::MAX,
             Some(Err(error)) => return Err(error),
         };
-        Head { version, before }.encode(&mut payload);
+        payload.extend_from_slice(&SnapshotHead { version, before }.encode());
         tags.clear();
     }
     payload.extend_from_slice(&snapshot.payload);
@@ -408,7 +409,7 @@ fn newest<'v>(
             Err(error) if is_passed_over(&error) => continue,
             Err(error) => return Err(error),
         };
-        let Some(head) = Head::of(&event) else { break };
+        let Some(head) = head_of(&event) else { break };
         let found = best.as_ref().map(|(version, _)| *version);
         if head.version <= bound && found.is_none_or(|found| found < head.version) {
             best = Some((head.version, event));
@@ -430,35 +431,11 @@ fn is_passed_over(error: &Error) -> bool {
     error.is_corrupt() || error.is_expired()
 }
 
-/// What stands before the payload of a snapshot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Head {
-    /// Version of the state.
-    pub(crate) version: u64,
-    /// The snapshots of the aggregate before this one have versions up to here.
-    before: u64,
-}
-
-impl Head {
-    /// The head of a snapshot; `None` when it is a deletion.
-    pub(crate) fn of(event: &Event<'_>) -> Option<Self> {
-        let is_deletion = event.tags().any(|tag| tag == DELETION_TAG);
-        let head = event.payload().get(..HEAD_LEN).filter(|_| !is_deletion)?;
-        let number = |range: Range<usize>| head[range].try_into().map(u64::from_le_bytes);
-        Some(Self {
-            version: number(0..8).ok()?,
-            before: number(8..16).ok()?,
-        })
-    }
-
-    fn greatest(self) -> u64 {
-        self.version.max(self.before)
-    }
-
-    fn encode(self, payload: &mut Vec<u8>) {
-        payload.extend_from_slice(&self.version.to_le_bytes());
-        payload.extend_from_slice(&self.before.to_le_bytes());
-    }
+/// The head of a snapshot; `None` when it is a deletion.
+pub(crate) fn head_of(event: &Event<'_>) -> Option<SnapshotHead> {
+    let is_deletion = event.tags().any(|tag| tag == DELETION_TAG);
+    let head = SnapshotHead::decode(event.payload()).filter(|_| !is_deletion);
+    head.map(|(head, _)| head)
 }
 
 /// What an open log has of its snapshots.
@@ -504,9 +481,6 @@ enum Creating {
     Yes,
 }
 
-/// Bytes of a [`Head`].
-const HEAD_LEN: usize = 16;
-const DELETION_TAG: &[u8] = b"deletion";
 const DELETION_TOPIC: &str = "Deletion";
 /// Fewer snapshots than this are not worth a look.
 const CHECK_MIN: u64 = 1024;

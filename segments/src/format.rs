@@ -4,6 +4,7 @@ pub mod frame;
 pub mod manifest;
 pub mod record;
 pub mod segment_header;
+pub mod snapshot;
 pub mod version_table;
 pub mod watermark;
 

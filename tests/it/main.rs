@@ -17,6 +17,7 @@ mod pread;
 mod refusals;
 mod reopen;
 mod retention;
+mod retention_crashes;
 mod retry;
 mod snapshots;
 mod stats;

@@ -58,6 +58,14 @@ fn stat_has_its_keys_and_counts() {
     assert_eq!(stat["memory"]["sealed_index_bytes"], 0);
     assert_eq!(stat["recovery"]["outcome"], "clean");
     assert!(stat["recovery"]["damages"].as_array().unwrap().is_empty());
+    assert!(stat["followers"].as_array().unwrap().is_empty());
+
+    let followed = annals_engine::Log::open(dir.path()).unwrap();
+    followed.set_follower("mail", 7).unwrap();
+    followed.close().unwrap();
+    let stat = run(["stat", log, "--json"]).code(0).json();
+    assert_eq!(stat["followers"][0]["name"], "mail");
+    assert_eq!(stat["followers"][0]["position"], 7);
 
     let table = run(["stat", log]).code(0).stdout;
     for word in [
@@ -67,6 +75,7 @@ fn stat_has_its_keys_and_counts() {
         "bytes",
         "recovery",
         "clean",
+        "mail up to position 7",
     ] {
         assert!(table.contains(word), "{table}");
     }

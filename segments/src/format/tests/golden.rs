@@ -11,6 +11,7 @@ use crate::format::frame::{
 use crate::format::manifest::{MANIFEST_ENTRY_LEN, MANIFEST_HEADER_LEN, Manifest};
 use crate::format::record::{IdKind, RECORD_HEADER_LEN, Record};
 use crate::format::segment_header::{FLAG_RECOVERED, Layout, SEGMENT_HEADER_LEN, SegmentHeader};
+use crate::format::snapshot::SnapshotHead;
 use crate::format::version_table::{VERSION_TABLE_HEADER_LEN, VersionTable, VersionTableIdentity};
 use crate::format::watermark::{WATERMARK_FILE_LEN, WATERMARK_LEN, WATERMARK_SLOT_LEN, Watermark};
 use crate::format::*;
@@ -160,6 +161,20 @@ fn golden_version_table() {
     };
     assert_eq!((table.identity(), table.len()), (identity, 2));
     assert_eq!(table.version(IdKind::Text, b"dog-1"), Some(3));
+}
+
+#[test]
+fn golden_snapshot_head() {
+    let golden = hex("2a 00 00 00 00 00 00 00  07 00 00 00 00 00 00 00");
+    let head = SnapshotHead {
+        version: 42,
+        before: 7,
+    };
+    assert_eq!(head.encode().as_slice(), golden);
+    let stored = [&golden[..], b"state"].concat();
+    assert_eq!(SnapshotHead::decode(&stored), Some((head, &b"state"[..])));
+    assert_eq!(SnapshotHead::decode(&golden[..15]), None);
+    assert_eq!(snapshot::DELETION_TAG, b"deletion");
 }
 
 #[test]
