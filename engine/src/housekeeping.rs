@@ -16,7 +16,7 @@ use annals_index::{HeadsIdentity, SealedIndex, fold_heads};
 use annals_segments::format::manifest::Manifest;
 use annals_segments::format::segment_header::{Layout, SEGMENT_HEADER_LEN, SegmentHeader};
 use annals_segments::format::{self, SEGMENT_LEN_MAX, align_up};
-use annals_segments::{FrozenFile, OpenMode, SegmentFile, last_written_byte, write_finished};
+use annals_segments::{FrozenFile, OpenMode, Room, SegmentFile, last_written_byte, write_finished};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::checkpoint;
@@ -212,7 +212,10 @@ impl Housekeeper {
                         &inner.options,
                         number,
                         len,
-                        0,
+                        Made {
+                            compatible: 0,
+                            room: Room::Written,
+                        },
                     )
                 })
             }
@@ -239,7 +242,18 @@ impl Housekeeper {
         let is_needed = inner.newest_segment() < number;
         let prepared = is_needed.then(|| {
             let len = PreparedSegment::len_for(&inner.options, inner.tracking_len());
-            PreparedSegment::create(&inner.directory, &inner.log, &inner.options, number, len, 0)
+            let made = Made {
+                compatible: 0,
+                room: Room::Written,
+            };
+            PreparedSegment::create(
+                &inner.directory,
+                &inner.log,
+                &inner.options,
+                number,
+                len,
+                made,
+            )
         });
         let mut spare = self.spare.lock();
         *spare = match prepared {
@@ -493,6 +507,14 @@ impl From<annals_index::Error> for FoldError {
     }
 }
 
+/// How a segment is made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Made {
+    /// Flags of its header.
+    pub(crate) compatible: u32,
+    pub(crate) room: Room,
+}
+
 /// A segment with a header and zeros behind it, durable under its name.
 #[derive(Debug)]
 pub(crate) struct PreparedSegment {
@@ -523,7 +545,7 @@ impl PreparedSegment {
             .map_err(Error::io(path, "remove the prepared segment"))
     }
 
-    /// Creates the file of `len` bytes, headed, zero-filled and synced. `compatible`: flags of the header.
+    /// Creates the file of `len` bytes, headed, zero-filled and synced.
     ///
     /// # Errors
     /// [`Error::Full`] when there is no room; nothing is left behind then.
@@ -533,13 +555,13 @@ impl PreparedSegment {
         options: &LogOptions,
         number: u64,
         len: u64,
-        compatible: u32,
+        made: Made,
     ) -> Result<Self, Error> {
         let mut salt = [0; 8];
         options.random.fill(&mut salt);
         let header = SegmentHeader {
             layout: Layout::Plain,
-            compatible,
+            compatible: made.compatible,
             log_id: log.id,
             number,
             salt: u64::from_le_bytes(salt),
@@ -547,7 +569,7 @@ impl PreparedSegment {
         };
         let path = directory.segment(number);
         let create = || -> io::Result<SegmentFile> {
-            let file = SegmentFile::create(&*directory.disk, &path, len)?;
+            let file = SegmentFile::create(&*directory.disk, &path, len, made.room)?;
             file.write(&header.encode(), 0)?;
             file.sync()?;
             file.publish(SEGMENT_HEADER_LEN);

@@ -934,10 +934,10 @@ impl Writer {
         (end - self.checkpointed >= saved).then_some(end)
     }
 
-    /// Has the next segment prepared while there is half of this one left.
+    /// Has the next segment prepared once this one is used in earnest.
     fn ask_for_spare(&mut self, inner: &Inner) {
         let next = self.segment.number + 1;
-        if self.end >= self.capacity() / 2 && self.spare_asked != next {
+        if self.end >= self.capacity() / 16 && self.spare_asked != next {
             self.spare_asked = next;
             inner.housekeeper.request(Job::PrepareSpare(next));
         }

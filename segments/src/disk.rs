@@ -111,6 +111,13 @@ pub trait DiskFile: Debug + Send + Sync {
     /// blocks nor fail for want of room. Never shortens. Not durable before [`DiskFile::sync_data`].
     fn allocate(&self, len: u64) -> io::Result<()>;
 
+    /// Makes room up to `len` bytes, all of which read as zero, as fast as the file system can: blocks that it
+    /// only notes as unwritten will do. Syncs of what is written there later take longer now and then than in
+    /// [allocated](DiskFile::allocate) room. Never shortens. Not durable before [`DiskFile::sync_data`].
+    fn reserve(&self, len: u64) -> io::Result<()> {
+        self.allocate(len)
+    }
+
     /// Cuts or extends the file to `len` bytes.
     fn set_len(&self, len: u64) -> io::Result<()>;
 

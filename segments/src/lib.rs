@@ -19,4 +19,4 @@ pub use disk::{
 };
 pub use frozen_file::{FrozenFile, write_finished, write_unsynced};
 pub use scan::{LaterFrame, ScanEnd, ScanStop, find_later_frame, last_written_byte, scan_frames};
-pub use segment_file::SegmentFile;
+pub use segment_file::{Room, SegmentFile};

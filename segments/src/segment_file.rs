@@ -38,11 +38,23 @@ pub struct SegmentFile {
     is_writable: bool,
 }
 
+/// How the room of a new segment is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// Of written zeros: the fastest to be overwritten and synced, and slow to make.
+    Written,
+    /// As fast as the file system can, for when somebody waits.
+    Reserved,
+}
+
 impl SegmentFile {
     /// Creates a file of `len` zeros. Neither synced nor headed yet, and its name not durable.
-    pub fn create(disk: &dyn Disk, path: &Path, len: u64) -> io::Result<Self> {
+    pub fn create(disk: &dyn Disk, path: &Path, len: u64, room: Room) -> io::Result<Self> {
         let file = disk.open(path, OpenMode::CreateNew)?;
-        file.allocate(len)?;
+        match room {
+            Room::Written => file.allocate(len)?,
+            Room::Reserved => file.reserve(len)?,
+        }
         let mapping = file.map(map_len(len)?)?;
         Ok(Self {
             file: Mutex::new(Some(file)),

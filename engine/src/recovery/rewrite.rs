@@ -3,17 +3,18 @@
 use std::sync::Arc;
 
 use annals_segments::OpenMode;
-use annals_segments::SegmentFile;
 use annals_segments::format::frame::{
     Frame, FrameFields, FrameKind, FrameWriter, Preamble, PreambleEntry,
 };
 use annals_segments::format::record::{RecordPlace, body_crc, place_record};
 use annals_segments::format::segment_header::{FLAG_RECOVERED, SEGMENT_HEADER_LEN};
 use annals_segments::format::{ALIGNMENT, FORMAT_VERSION, align_up};
+use annals_segments::{Room, SegmentFile};
 
 use super::{Opening, Scanned, Spare, read_tracking};
 use crate::error::Error;
-use crate::housekeeping::PreparedSegment;
+use crate::housekeeping::{Made, PreparedSegment};
+use crate::report::RecoveryOutcome;
 use crate::segment::Segment;
 use crate::writer::{ENTRY_LEN_MAX, Writer, tracking_len};
 
@@ -79,6 +80,11 @@ impl Opening {
     ) -> Result<Writer, Error> {
         let number = self.last_named() + 1;
         let len = self.fresh_len(copies);
+        // After a crash somebody waits to go on; a new log is made once.
+        let room = match self.report.outcome {
+            RecoveryOutcome::Recovered => Room::Reserved,
+            _ => Room::Written,
+        };
         let flags = if copies.is_empty() { 0 } else { FLAG_RECOVERED };
         let spare = spare.map(|spare| self.prove(spare, flags)).transpose()?;
         let prepared = match spare {
@@ -91,7 +97,10 @@ impl Opening {
                     &self.options,
                     number,
                     len,
-                    flags,
+                    Made {
+                        compatible: flags,
+                        room,
+                    },
                 )?
             }
         };

@@ -166,6 +166,17 @@ impl DiskFile for RealFile {
     //
     // Written rather than `fallocate`d: overwriting written zeros syncs in 89 us at p50 where
     // extending takes 142, and unwritten extents cost 205 us instead of 148 at p99.
+    #[cfg(target_os = "linux")]
+    fn reserve(&self, len: u64) -> io::Result<()> {
+        use rustix::fs::{FallocateFlags, fallocate};
+        use rustix::io::Errno;
+        match fallocate(&self.file, FallocateFlags::empty(), 0, len) {
+            // Not every file system can.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => self.allocate(len),
+            made => Ok(made?),
+        }
+    }
+
     fn allocate(&self, len: u64) -> io::Result<()> {
         let mut end = self.len()?;
         if end >= len {

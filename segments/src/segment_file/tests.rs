@@ -71,7 +71,7 @@ fn a_file_shorter_than_its_published_end_is_refused() {
 #[test]
 fn a_taken_name_is_refused() {
     let (disk, _) = created();
-    let error = SegmentFile::create(&disk, path(), 8192).unwrap_err();
+    let error = SegmentFile::create(&disk, path(), 8192, Room::Written).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
 }
 
@@ -155,7 +155,7 @@ fn path() -> &'static Path {
 
 fn created() -> (MemoryDisk, SegmentFile) {
     let disk = MemoryDisk::default();
-    let segment = SegmentFile::create(&disk, path(), 4096).unwrap();
+    let segment = SegmentFile::create(&disk, path(), 4096, Room::Reserved).unwrap();
     (disk, segment)
 }
 
