@@ -21,13 +21,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
-use annals_segments::format::frame::{FRAME_HEADER_LEN, Frame};
+use annals_segments::format::frame::{FRAME_HEADER_LEN, Frame, FrameHeader, FrameKind};
 use annals_segments::format::manifest::{Manifest, SealedSegment};
 use annals_segments::format::quarantine_file_name;
 use annals_segments::format::segment_header::{FLAG_RECOVERED, SEGMENT_HEADER_LEN, SegmentHeader};
 use annals_segments::format::watermark::Watermark;
-use annals_segments::{DiskLock, OpenMode, SegmentFile, last_written_byte};
+use annals_segments::{Disk, DiskLock, OpenMode, SegmentFile, last_written_byte};
 
 use crate::checkpoint::{self, Front};
 use crate::directory::{Directory, Listing, corrupt};
@@ -258,10 +259,18 @@ impl Opening {
         let last_named = self.last_named();
         let mut expected = (last_named > 0).then_some(last_named + 1);
         let mut tail: Vec<Scanned> = Vec::new();
-        for number in self.tail_numbers() {
+        let numbers = self.tail_numbers();
+        let mut spare = match numbers[..] {
+            [_, .., last] if self.options.background && !self.ends_in_close() => {
+                Some(self.look_at_spare(last))
+            }
+            _ => None,
+        };
+        for number in numbers.iter().copied() {
             let path = self.directory.segment(number);
             let is_behind_close = tail.last().is_some_and(|before| self.is_closed(before));
-            match self.scan(number, is_behind_close)? {
+            let looked_at = spare.take_if(|_| Some(&number) == numbers.last());
+            match self.scan(number, is_behind_close, looked_at)? {
                 Some(scanned) => {
                     if let Some(expected) = expected.filter(|expected| *expected != number) {
                         // A whole file is gone. What it held is not known; what follows is.
@@ -294,7 +303,13 @@ impl Opening {
     }
 
     /// Reads one segment; `None` when it was never finished preparing.
-    fn scan(&self, number: u64, is_closed: bool) -> Result<Option<Scanned>, Error> {
+    /// `looked_at`: who tells whether all of it is zero.
+    fn scan(
+        &self,
+        number: u64,
+        is_closed: bool,
+        looked_at: Option<JoinHandle<bool>>,
+    ) -> Result<Option<Scanned>, Error> {
         let path = self.directory.segment(number);
         let file = open_whole(&self.directory, number, OpenMode::ReadWrite)?;
         let bytes = all_bytes(&file, &path)?;
@@ -320,12 +335,41 @@ impl Opening {
             is_closed,
             end: ends_here.map(|watermark| watermark.end),
         };
-        let is_zero_from = |offset| {
-            let file = self.directory.disk.open(&path, OpenMode::Read);
-            let is_zero = file.and_then(|file| file.is_zero_from(offset as u64));
-            is_zero.unwrap_or(false)
+        let is_zero_from = |offset| match looked_at {
+            Some(spare) if offset == SEGMENT_HEADER_LEN => spare.join().unwrap_or(false),
+            _ => is_zero_from(&*self.directory.disk, &path, offset),
         };
         Ok(Some(scan_segment(header, bytes, known, is_zero_from)))
+    }
+
+    /// Has another thread look whether segment `number`, probably a spare, is all zeros: megabytes that say
+    /// nothing, while the frames are scanned here.
+    fn look_at_spare(&self, number: u64) -> JoinHandle<bool> {
+        let disk = self.directory.disk.clone();
+        let path = self.directory.segment(number);
+        std::thread::spawn(move || is_zero_from(&*disk, &path, SEGMENT_HEADER_LEN))
+    }
+
+    /// Whether a close frame stands where the watermark says that the log ends. A look, not a proof.
+    fn ends_in_close(&self) -> bool {
+        let Some(watermark) = self.watermark else {
+            return false;
+        };
+        let look = || -> std::io::Result<bool> {
+            let path = self.directory.segment(watermark.segment);
+            let file = self.directory.disk.open(&path, OpenMode::Read)?;
+            let mut header = [0; SEGMENT_HEADER_LEN];
+            let mut frame = [0; FRAME_HEADER_LEN];
+            file.read_exact_at(&mut header, 0)?;
+            file.read_exact_at(
+                &mut frame,
+                watermark.end.saturating_sub(FRAME_HEADER_LEN as u64),
+            )?;
+            let salt = SegmentHeader::decode(&header).map_or(0, |header| header.salt);
+            let last = FrameHeader::decode(&frame, salt);
+            Ok(last.is_ok_and(|last| last.kind == Some(FrameKind::Close)))
+        };
+        look().unwrap_or(false)
     }
 
     /// Whether no later segment has a frame. What was written anew there may make frames here void, which a
@@ -764,6 +808,13 @@ enum Place {
         spare: Option<Spare>,
         copies: Vec<UnprovenFrame>,
     },
+}
+
+/// Whether a file has only zeros from `offset` on; `false` too when it cannot be told.
+fn is_zero_from(disk: &dyn Disk, path: &Path, offset: usize) -> bool {
+    let file = disk.open(path, OpenMode::Read);
+    let is_zero = file.and_then(|file| file.is_zero_from(offset as u64));
+    is_zero.unwrap_or(false)
 }
 
 /// The topics of a segment by number. They are dense up to the first that damage has taken.
