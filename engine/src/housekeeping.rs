@@ -15,8 +15,8 @@ use std::thread::JoinHandle;
 use annals_index::{HeadsIdentity, SealedIndex, fold_heads};
 use annals_segments::format::manifest::Manifest;
 use annals_segments::format::segment_header::{Layout, SEGMENT_HEADER_LEN, SegmentHeader};
-use annals_segments::format::{self, SEGMENT_LEN_MAX, align_up};
-use annals_segments::{FrozenFile, OpenMode, Room, SegmentFile, last_written_byte, write_finished};
+use annals_segments::format::{self, align_up};
+use annals_segments::{FrozenFile, OpenMode, Room, SegmentFile, write_finished};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::checkpoint;
@@ -361,14 +361,9 @@ fn cut_zeros(inner: &Inner, segment: &Segment) -> Result<(), Error> {
         if file.len()? <= entry.end {
             return Ok(());
         }
-        let mut kept = entry.end;
-        if !file.is_zero_from(entry.end)? {
-            let rest = file.read_up_to(SEGMENT_LEN_MAX)?;
-            let last = last_written_byte(&rest, entry.end as usize);
-            let last = last.map_or(entry.end, |last| align_up(last + 1) as u64);
-            // The file may have been cut in the middle of its last bytes.
-            kept = last.min(rest.len() as u64);
-        }
+        let written = file.written_end(entry.end)?;
+        // The file may have been cut in the middle of its last bytes.
+        let kept = (align_up(written as usize) as u64).min(file.len()?);
         SegmentFile::open(disk, &segment.path, OpenMode::ReadWrite, kept)?.cut()
     };
     cut().map_err(Error::io(&segment.path, "cut the segment"))

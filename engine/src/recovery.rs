@@ -303,12 +303,12 @@ impl Opening {
     }
 
     /// Reads one segment; `None` when it was never finished preparing.
-    /// `looked_at`: who tells whether all of it is zero.
+    /// `looked_at`: who tells where what is not zero ends behind its header.
     fn scan(
         &self,
         number: u64,
         is_closed: bool,
-        looked_at: Option<JoinHandle<bool>>,
+        looked_at: Option<JoinHandle<Option<usize>>>,
     ) -> Result<Option<Scanned>, Error> {
         let path = self.directory.segment(number);
         let file = open_whole(&self.directory, number, OpenMode::ReadWrite)?;
@@ -335,19 +335,19 @@ impl Opening {
             is_closed,
             end: ends_here.map(|watermark| watermark.end),
         };
-        let is_zero_from = |offset| match looked_at {
-            Some(spare) if offset == SEGMENT_HEADER_LEN => spare.join().unwrap_or(false),
-            _ => is_zero_from(&*self.directory.disk, &path, offset),
+        let written_end = |offset| match looked_at {
+            Some(spare) if offset == SEGMENT_HEADER_LEN => spare.join().unwrap_or(None),
+            _ => written_end(&*self.directory.disk, &path, offset),
         };
-        Ok(Some(scan_segment(header, bytes, known, is_zero_from)))
+        Ok(Some(scan_segment(header, bytes, known, written_end)))
     }
 
     /// Has another thread look whether segment `number`, probably a spare, is all zeros: megabytes that say
     /// nothing, while the frames are scanned here.
-    fn look_at_spare(&self, number: u64) -> JoinHandle<bool> {
+    fn look_at_spare(&self, number: u64) -> JoinHandle<Option<usize>> {
         let disk = self.directory.disk.clone();
         let path = self.directory.segment(number);
-        std::thread::spawn(move || is_zero_from(&*disk, &path, SEGMENT_HEADER_LEN))
+        std::thread::spawn(move || written_end(&*disk, &path, SEGMENT_HEADER_LEN))
     }
 
     /// Whether a close frame stands where the watermark says that the log ends. A look, not a proof.
@@ -810,11 +810,11 @@ enum Place {
     },
 }
 
-/// Whether a file has only zeros from `offset` on; `false` too when it cannot be told.
-fn is_zero_from(disk: &dyn Disk, path: &Path, offset: usize) -> bool {
-    let file = disk.open(path, OpenMode::Read);
-    let is_zero = file.and_then(|file| file.is_zero_from(offset as u64));
-    is_zero.unwrap_or(false)
+/// The end of what is not zero behind `offset`; `None` when it cannot be told.
+fn written_end(disk: &dyn Disk, path: &Path, offset: usize) -> Option<usize> {
+    let file = disk.open(path, OpenMode::Read).ok()?;
+    let end = file.written_end(offset as u64).ok()?;
+    usize::try_from(end).ok()
 }
 
 /// The topics of a segment by number. They are dense up to the first that damage has taken.

@@ -169,7 +169,7 @@ pub fn last_written_byte(bytes: &[u8], from: usize) -> Option<usize> {
 }
 
 /// Whether all bytes are zero. Without an early way out, so that it is done many bytes at a time.
-pub(crate) fn is_zero(bytes: &[u8]) -> bool {
+fn is_zero(bytes: &[u8]) -> bool {
     bytes.iter().fold(0, |all, byte| all | byte) == 0
 }
 

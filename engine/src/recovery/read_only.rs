@@ -214,7 +214,7 @@ impl Readable {
         let Some(header) = check_header(opening.log.id, &path, number, &bytes)? else {
             return Ok(None);
         };
-        let scanned = scan_segment(header, &bytes, Known::default(), |_| false);
+        let scanned = scan_segment(header, &bytes, Known::default(), |_| None);
         let (mut base_position, mut next_position, mut is_closed) = (None, 0, false);
         for_each_whole_frame(
             &bytes,

@@ -216,13 +216,13 @@ pub(super) fn check_header(
     Ok(Some(header))
 }
 
-/// Scans the frames of a segment. `is_zero_from`: whether there are only zeros from an offset on, if that can
-/// be told faster than by looking at them here.
+/// Scans the frames of a segment. `written_end`: the end of what is not zero behind an offset, if that can be
+/// told faster than by looking at it here.
 pub(super) fn scan_segment(
     header: SegmentHeader,
     bytes: &[u8],
     known: Known,
-    is_zero_from: impl FnOnce(usize) -> bool,
+    written_end: impl FnOnce(usize) -> Option<usize>,
 ) -> Scanned {
     let file_len = bytes.len() as u64;
     let mut frames: Vec<FrameAt> = Vec::new();
@@ -251,10 +251,10 @@ pub(super) fn scan_segment(
         .is_some_and(|frame| frame.kind == Some(FrameKind::Close));
     let is_closed = known.is_closed || (is_close && known.end == Some(scan.end as u64));
     let written = match is_closed {
-        true => &bytes[..bytes.len().min(scan.end + LOOKED_AT_BEHIND_CLOSE)],
-        false if is_zero_from(scan.end) => &bytes[..scan.end],
-        false => bytes,
+        true => Some(scan.end + LOOKED_AT_BEHIND_CLOSE),
+        false => written_end(scan.end),
     };
+    let written = &bytes[..written.map_or(bytes.len(), |end| end.clamp(scan.end, bytes.len()))];
     let torn = last_written_byte(written, scan.end).map_or(0, |last| last + 1 - scan.end);
     let mut from = scan.end;
     // A header may end in zeros that are its own.
