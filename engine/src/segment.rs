@@ -98,7 +98,10 @@ pub(crate) struct Segment {
     topics: Topics,
     /// Topics of a segment opened lazily are gathered at first use.
     topics_gathered: OnceLock<()>,
-    index: RwLock<Index>,
+    /// The index from its file, read without a lock. Once it is there the one in memory is not asked again.
+    sealed_index: OnceLock<SealedIndex<FrozenFile>>,
+    /// The index while there is no file of it.
+    tail_index: RwLock<Option<TailIndex>>,
     /// Offset of the newest dictionary that a checkpoint may end at; 0 when there is none.
     checkpoint_end: AtomicUsize,
     /// Which ids a sealed segment may hold, once asked.
@@ -112,24 +115,6 @@ pub(crate) struct Segment {
 pub(crate) struct Lost {
     first: u64,
     last: u64,
-}
-
-/// The index of a segment, in the form it has at the moment.
-enum Index {
-    /// Not looked at yet.
-    Unopened,
-    Tail(TailIndex),
-    Sealed(SealedIndex<FrozenFile>),
-}
-
-impl std::fmt::Debug for Index {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str(match self {
-            Self::Unopened => "Unopened",
-            Self::Tail(_) => "Tail",
-            Self::Sealed(_) => "Sealed",
-        })
-    }
 }
 
 impl Segment {
@@ -151,13 +136,13 @@ impl Segment {
         let segment = Self::new(directory, log, header.number, base_position, header.salt);
         segment.file.set(file).expect("just made");
         segment.topics_gathered.set(()).expect("just made");
-        *segment.index.write() = Index::Tail(TailIndex::new(identity));
+        *segment.tail_index.write() = Some(TailIndex::new(identity));
         segment
     }
 
     /// Has the index go on behind the first events, before any is added.
     pub(crate) fn start_behind(&self, front: SealedIndex<FrontBytes>) {
-        *self.index.write() = Index::Tail(TailIndex::behind(front));
+        *self.tail_index.write() = Some(TailIndex::behind(front));
     }
 
     /// Notes that a dictionary starts at `offset`, to which everything is published.
@@ -190,7 +175,7 @@ impl Segment {
         };
         let is_opened = self.file.get().is_some_and(SegmentFile::is_finished);
         // An index in memory is either one that is still to be written, or was costly to derive.
-        if !is_opened || matches!(&*self.index.read(), Index::Tail(_)) {
+        if !is_opened || self.tail_index.read().is_some() {
             return self.clone();
         }
         Arc::new(Self::sealed(&self.directory, &self.log, *entry))
@@ -214,7 +199,8 @@ impl Segment {
             salt,
             topics: Topics::default(),
             topics_gathered: OnceLock::new(),
-            index: RwLock::new(Index::Unopened),
+            sealed_index: OnceLock::new(),
+            tail_index: RwLock::new(None),
             checkpoint_end: AtomicUsize::new(0),
             id_times: OnceLock::new(),
             lost: OnceLock::new(),
@@ -319,24 +305,27 @@ impl Segment {
 
     /// Answers from the index, opening or rebuilding it at first use.
     pub(crate) fn with_index<R>(&self, ask: impl FnOnce(&dyn KeyIndex) -> R) -> Result<R, Error> {
-        let index = self.index.read();
-        match &*index {
-            Index::Tail(tail) => return Ok(ask(tail)),
-            Index::Sealed(sealed) => return Ok(ask(sealed)),
-            Index::Unopened => drop(index),
+        if let Some(sealed) = self.sealed_index.get() {
+            return Ok(ask(sealed));
         }
-        let opened = match self.open_index() {
-            Some(sealed) => Index::Sealed(sealed),
-            None => Index::Tail(self.derive_index()?),
-        };
-        let mut index = self.index.write();
-        if matches!(*index, Index::Unopened) {
-            *index = opened;
+        let tail = self.tail_index.read();
+        if let Some(tail) = &*tail {
+            return Ok(ask(tail));
         }
-        match &*index {
-            Index::Tail(tail) => Ok(ask(tail)),
-            Index::Sealed(sealed) => Ok(ask(sealed)),
-            Index::Unopened => unreachable!("set just above"),
+        drop(tail);
+        // Another thread may have been faster, or have put a file in the place of the tail just now.
+        if self.sealed_index.get().is_none() {
+            match self.open_index() {
+                Some(sealed) => drop(self.sealed_index.set(sealed)),
+                None => {
+                    let derived = self.derive_index()?;
+                    self.tail_index.write().get_or_insert(derived);
+                }
+            }
+        }
+        match self.sealed_index.get() {
+            Some(sealed) => Ok(ask(sealed)),
+            None => self.with_index(ask),
         }
     }
 
@@ -357,29 +346,29 @@ impl Segment {
     /// Visits every key of the segment.
     pub(crate) fn for_each_key(&self, mut visit: impl FnMut(KeyHash)) -> Result<(), Error> {
         self.with_index(|_| ())?;
-        match &*self.index.read() {
-            Index::Tail(tail) => tail.keys().for_each(&mut visit),
-            Index::Sealed(sealed) => sealed.keys().for_each(&mut visit),
-            Index::Unopened => unreachable!("opened just above"),
+        match (self.sealed_index.get(), &*self.tail_index.read()) {
+            (Some(sealed), _) => sealed.keys().for_each(&mut visit),
+            (None, Some(tail)) => tail.keys().for_each(&mut visit),
+            // Put in the place of the tail just now.
+            (None, None) => return self.for_each_key(visit),
         }
         Ok(())
     }
 
     /// Bytes of the index: in memory, estimated, and mapped.
     pub(crate) fn index_bytes(&self) -> (usize, usize) {
-        match &*self.index.read() {
-            Index::Tail(tail) => (tail.heap_bytes(), 0),
-            Index::Sealed(sealed) => (0, sealed.file_len()),
-            Index::Unopened => (0, 0),
-        }
+        let tail = self.tail_index.read();
+        let sealed = self.sealed_index.get();
+        (
+            tail.as_ref().map_or(0, TailIndex::heap_bytes),
+            sealed.map_or(0, SealedIndex::file_len),
+        )
     }
 
     /// Adds the next event to the index of the segment being written.
     pub(crate) fn with_tail(&self, add: impl FnOnce(&mut TailIndex)) {
-        match &mut *self.index.write() {
-            Index::Tail(tail) => add(tail),
-            other => unreachable!("events are added to a tail index, not to {other:?}"),
-        }
+        let mut tail = self.tail_index.write();
+        add(tail.as_mut().expect("events are added to a tail index"));
     }
 
     /// The sealed form of the index, when its file is there and sound.
@@ -398,12 +387,14 @@ impl Segment {
         &self,
         mut previous: impl FnMut(KeyHash) -> Option<u64>,
     ) -> Result<Option<Vec<u8>>, Error> {
-        match &*self.index.read() {
-            Index::Sealed(_) => return Ok(None),
+        if self.sealed_index.get().is_some() {
+            return Ok(None);
+        }
+        match &*self.tail_index.read() {
             // An index without the keys of damaged events must not outlive this process.
-            Index::Tail(_) if self.lost.get().is_some() => return Ok(None),
-            Index::Tail(tail) if !tail.has_front() => return Ok(Some(tail.encode(&mut previous))),
-            Index::Tail(_) | Index::Unopened => {}
+            Some(_) if self.lost.get().is_some() => return Ok(None),
+            Some(tail) if !tail.has_front() => return Ok(Some(tail.encode(&mut previous))),
+            _ => {}
         }
         let entry = self.sealed.get().expect("only a sealed segment has a file");
         let builder = self.build_index(entry.end as usize)?;
@@ -433,7 +424,9 @@ impl Segment {
 
     /// Goes over from the index in memory to the mapped one.
     pub(crate) fn use_sealed_index(&self, sealed: SealedIndex<FrozenFile>) {
-        *self.index.write() = Index::Sealed(sealed);
+        // In this order: who finds no tail finds the file.
+        drop(self.sealed_index.set(sealed));
+        *self.tail_index.write() = None;
     }
 
     fn identity(&self) -> Option<Identity> {

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use annals_index::{Heads, KeyHash, Previous};
+use annals_index::{Heads, KeyHash, KeyIndex, Postings, Previous};
 use annals_segments::{FrozenFile, HeldBytes};
 
 use crate::aggregate_id::AggregateId;
@@ -91,16 +91,31 @@ impl SegmentSet {
         self.segments.first()?.directory.disk.held_bytes()
     }
 
-    /// The newest segment below `before` (an index in the set) that may hold `key`.
-    ///
-    /// `from_index`: what the segment just above said of it.
-    fn older(&self, key: KeyHash, before: usize, said: Previous) -> Result<Option<usize>, Error> {
-        match said {
+    /// The newest segment below `before` (an index in the set) that may hold `key`, and what it says of the one
+    /// before it. `said`: what the segment just above said. `visit` is shown what is found, in the same lookup.
+    fn older(
+        &self,
+        key: KeyHash,
+        before: usize,
+        said: Previous,
+        visit: &mut impl FnMut(usize, &dyn KeyIndex, Postings<'_>),
+    ) -> Result<Option<(usize, Previous)>, Error> {
+        let mut look = |place: usize| {
+            self.segments[place].with_index(|index| {
+                let (postings, previous) = index.lookup(key);
+                if !postings.is_empty() {
+                    visit(place, index, postings);
+                }
+                (postings.is_empty(), (place, previous))
+            })
+        };
+        let mut linked = match said {
             Previous::None => return Ok(None),
-            Previous::Segment(number) => return Ok(self.place_of_number(number, before)),
-            Previous::Unknown => {}
-        }
-        for place in (0..before).rev() {
+            Previous::Segment(number) => Some(self.place_of_number(number, before)),
+            Previous::Unknown => None,
+        };
+        let unlinked = if linked.is_none() { before } else { 0 };
+        for place in (0..unlinked).rev() {
             let segment = &self.segments[place];
             if let Some(heads) = self
                 .heads()
@@ -109,20 +124,24 @@ impl SegmentSet {
                 match heads.lookup(key) {
                     None => return Ok(None),
                     Some(head) if head.last_segment <= segment.number => {
-                        return Ok(self.place_of_number(head.last_segment, place + 1));
+                        linked = Some(self.place_of_number(head.last_segment, place + 1));
+                        break;
                     }
                     // The key's newest segment lies behind us: from here on only looking helps. This
                     // happens when the index we come from had to be derived anew and has no links.
                     Some(_) => {}
                 }
             }
-            let is_absent = segment.with_index(|index| index.postings(key).is_empty())?;
+            let (is_absent, found) = look(place)?;
             // With keys lost nobody can say that it is absent.
             if !is_absent || segment.lost_keys().is_some() {
-                return Ok(Some(place));
+                return Ok(Some(found));
             }
         }
-        Ok(None)
+        match linked.flatten() {
+            Some(place) => Ok(Some(look(place)?.1)),
+            None => Ok(None),
+        }
     }
 
     /// Index of segment `number`, when it is below `before`. Segments truncated away are in no set.
@@ -133,11 +152,22 @@ impl SegmentSet {
 
     /// The places of the segments that may hold `key`, newest first.
     pub(crate) fn holding(&self, key: KeyHash) -> Holding<'_> {
+        let pass: Visit = |_, _, _| {};
+        self.holding_shown(key, pass)
+    }
+
+    /// As [`SegmentSet::holding`]; `visit` is shown the index of each and the postings in it, as it is found.
+    pub(crate) fn holding_shown<F: FnMut(usize, &dyn KeyIndex, Postings<'_>)>(
+        &self,
+        key: KeyHash,
+        visit: F,
+    ) -> Holding<'_, F> {
         Holding {
             set: self,
             key,
             before: self.segments.len(),
             said: Previous::Unknown,
+            visit,
         }
     }
 
@@ -203,12 +233,7 @@ impl SegmentSet {
             .segments
             .partition_point(|segment| segment.number < number);
         // The heads may know of a newer segment than `number`: then they do not help, and the links do.
-        let mut holding = Holding {
-            set: self,
-            key,
-            before: self.segments.len(),
-            said: Previous::Unknown,
-        };
+        let mut holding = self.holding(key);
         if self.heads().is_none_or(|heads| heads.covers() < number) {
             holding.before = before;
         }
@@ -263,35 +288,36 @@ impl SegmentSet {
 /// Segments that are looked for at most before a query asks each segment in turn.
 const MATCHING_MAX: usize = 64;
 
+/// Shown the place of a segment, its index, and the postings of the key.
+type Visit = fn(usize, &dyn KeyIndex, Postings<'_>);
+
 /// See [`SegmentSet::holding`].
 #[derive(Debug)]
-pub(crate) struct Holding<'a> {
+pub(crate) struct Holding<'a, F = Visit> {
     set: &'a SegmentSet,
     key: KeyHash,
     before: usize,
     said: Previous,
+    visit: F,
 }
 
-impl Iterator for Holding<'_> {
+impl<F: FnMut(usize, &dyn KeyIndex, Postings<'_>)> Iterator for Holding<'_, F> {
     type Item = Result<usize, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let place = match self.set.older(self.key, self.before, self.said) {
-            Ok(place) => place?,
+        let found = self
+            .set
+            .older(self.key, self.before, self.said, &mut self.visit);
+        match found {
+            Ok(None) => None,
+            Ok(Some((place, said))) => {
+                (self.before, self.said) = (place, said);
+                Some(Ok(place))
+            }
             Err(error) => {
                 self.said = Previous::None;
-                return Some(Err(error));
+                Some(Err(error))
             }
-        };
-        self.before = place;
-        let said = self.set.segments[place].with_index(|index| index.previous_segment(self.key));
-        self.said = match said {
-            Ok(said) => said,
-            Err(error) => {
-                self.said = Previous::None;
-                return Some(Err(error));
-            }
-        };
-        Some(Ok(place))
+        }
     }
 }

@@ -9,7 +9,7 @@ use std::ops::{Bound, Range, RangeBounds};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use annals_index::{KeyHash, KeyIndex, Postings};
+use annals_index::KeyHash;
 use annals_segments::format::FormatError;
 use annals_segments::format::align_up;
 use annals_segments::format::frame::{Frame, FrameKind};
@@ -23,6 +23,10 @@ use crate::query::{Direction, Query};
 use crate::retry::Search;
 use crate::segment::{LogIdentity, Segment};
 use crate::segment_set::SegmentSet;
+
+mod aggregate_cursor;
+
+use aggregate_cursor::AggregateCursor;
 
 /// The log at one moment.
 #[derive(Clone)]
@@ -422,29 +426,9 @@ impl Cursor {
         versions: Range<u64>,
         direction: Direction,
     ) -> Self {
-        let key = view
-            .log
-            .aggregate(id.kind(), id.as_bytes())
-            .expect("an id has a key");
-        let places: Result<Vec<usize>, Error> = view.set.holding(key).collect();
-        match places {
+        match AggregateCursor::new(view, id, versions, direction) {
+            Ok(cursor) => Self::Aggregate(cursor),
             Err(error) => Self::Failed(Arc::new(parking_lot::Mutex::new(Some(error)))),
-            Ok(mut places) => {
-                // Taken from the end: oldest first when forward.
-                if direction == Direction::Backward {
-                    places.reverse();
-                }
-                Self::Aggregate(AggregateCursor {
-                    id: id.clone(),
-                    key,
-                    versions,
-                    direction,
-                    places,
-                    segment: None,
-                    ahead: Vec::new(),
-                    shown: 0,
-                })
-            }
         }
     }
 
@@ -729,216 +713,8 @@ impl QueryCursor {
     }
 }
 
-/// The events of one aggregate, some records ahead at a time.
-#[derive(Clone, Debug)]
-struct AggregateCursor {
-    id: AggregateId,
-    key: KeyHash,
-    versions: Range<u64>,
-    direction: Direction,
-    /// Segments not looked at yet, the next one last.
-    places: Vec<usize>,
-    /// The segment that is being looked at.
-    segment: Option<PostingsLeft>,
-    /// Records looked up ahead, in the order in which they are shown.
-    ahead: Vec<RecordPlace>,
-    /// How many of them have been shown.
-    shown: usize,
-}
-
-/// Where a record lies.
-#[derive(Clone, Copy, Debug)]
-struct RecordPlace {
-    /// Index of the segment in the set.
-    place: u32,
-    ordinal: u32,
-    offset: u32,
-}
-
-impl RecordPlace {
-    fn segment(self, view: &View) -> &Segment {
-        &view.set.segments[self.place as usize]
-    }
-
-    fn event(self, view: &View) -> Result<Event<'_>, Error> {
-        self.segment(view)
-            .event_at(self.offset as usize, self.ordinal)
-    }
-}
-
-impl AggregateCursor {
-    fn next<'v>(&mut self, view: &'v View) -> Option<Result<Event<'v>, Error>> {
-        loop {
-            let Some(next) = self.ahead.get(self.shown) else {
-                match self.look_ahead(view) {
-                    Ok(true) => continue,
-                    Ok(false) => return None,
-                    Err(error) => return Some(Err(error)),
-                }
-            };
-            self.shown += 1;
-            let event = match next.event(view) {
-                Ok(event) => event,
-                Err(error) => return Some(Err(error)),
-            };
-            let Some(version) = event.version().filter(|_| event.is_of(&self.id)) else {
-                continue;
-            };
-            if self.versions.contains(&version) {
-                return Some(Ok(event));
-            }
-            // Versions ascend with positions: nothing further on can be in range again.
-            let is_past = match self.direction {
-                Direction::Forward => version >= self.versions.end,
-                Direction::Backward => version < self.versions.start,
-            };
-            if is_past {
-                self.places.clear();
-                self.segment = None;
-                self.ahead.clear();
-            }
-        }
-    }
-
-    /// Looks up the next records, enough to have their cache misses overlap. Answers whether there are any.
-    fn look_ahead(&mut self, view: &View) -> Result<bool, Error> {
-        self.ahead.clear();
-        self.shown = 0;
-        while self.ahead.len() < LOOK_AHEAD {
-            if let Some(segment) = &mut self.segment {
-                let taken = segment.take(self.direction, LOOK_AHEAD_MAX);
-                if segment.left.is_empty() {
-                    self.segment = None;
-                }
-                self.look_up(view, taken)?;
-            } else if let Some(place) = self.places.pop() {
-                let left = self.postings_in_range(view, place)?;
-                self.segment =
-                    Some(PostingsLeft { place, left }).filter(|segment| !segment.left.is_empty());
-                // What was found is shown behind the error.
-                if let Some(error) = view.set.segments[place].lost_keys() {
-                    return Err(error);
-                }
-            } else {
-                break;
-            }
-        }
-        // Reading an event waits for its record and then for its frame header, some 100 ns each when they
-        // are not in the cache. Asked for together, they arrive together.
-        let window = &self.ahead[..self.ahead.len().min(LOOK_AHEAD)];
-        let records = window
-            .iter()
-            .map(|record| record.segment(view).touch_record(record.offset));
-        let records = records.sum::<usize>();
-        let headers = window
-            .iter()
-            .map(|record| record.segment(view).touch_header(record.offset));
-        std::hint::black_box(records + headers.sum::<usize>());
-        Ok(!self.ahead.is_empty())
-    }
-
-    /// Appends the places of these postings to what is looked up, in the order in which they are shown.
-    fn look_up(&mut self, view: &View, taken: PostingsLeft) -> Result<(), Error> {
-        let before = self.ahead.len();
-        let PostingsLeft { place, left } = taken;
-        view.set.segments[place].with_index(|index| {
-            let postings = index.postings(self.key);
-            self.ahead
-                .extend(left.filter_map(|posting| record_place(index, postings, place, posting)));
-        })?;
-        if self.direction == Direction::Backward {
-            self.ahead[before..].reverse();
-        }
-        Ok(())
-    }
-
-    /// The postings of one segment that are visible and may be in the range of versions: by bisection.
-    fn postings_in_range(&self, view: &View, place: usize) -> Result<Range<usize>, Error> {
-        let segment = &view.set.segments[place];
-        let visible = view.ordinals_in(place, &(0..view.visible.saturating_add(1)));
-        let mut left =
-            segment.with_index(|index| 0..index.postings(self.key).lower_bound(visible.end))?;
-        // A collision or damage has no version to compare: it is kept, and the walk passes over it.
-        let version = |posting: usize| {
-            let record = segment
-                .with_index(|index| record_place(index, index.postings(self.key), place, posting))
-                .ok()??;
-            let event = record.event(view).ok()?;
-            event.version().filter(|_| event.is_of(&self.id))
-        };
-        if self.direction == Direction::Forward && self.versions.start > 0 {
-            left.start = partition_point(left.clone(), |posting| {
-                version(posting).is_some_and(|version| version < self.versions.start)
-            });
-        }
-        if self.direction == Direction::Backward && self.versions.end < u64::MAX {
-            left.end = partition_point(left.clone(), |posting| {
-                version(posting).is_none_or(|version| version < self.versions.end)
-            });
-        }
-        Ok(left)
-    }
-}
-
-/// Postings of a segment, by their index in the list of the key.
-#[derive(Clone, Debug)]
-struct PostingsLeft {
-    place: usize,
-    left: Range<usize>,
-}
-
-impl PostingsLeft {
-    /// Takes up to `count` off the end that is shown next.
-    fn take(&mut self, direction: Direction, count: usize) -> Self {
-        let count = count.min(self.left.len());
-        let left = match direction {
-            Direction::Forward => self.left.start..self.left.start + count,
-            Direction::Backward => self.left.end - count..self.left.end,
-        };
-        match direction {
-            Direction::Forward => self.left.start = left.end,
-            Direction::Backward => self.left.end = left.start,
-        }
-        Self {
-            place: self.place,
-            left,
-        }
-    }
-}
-
-fn record_place(
-    index: &dyn KeyIndex,
-    postings: Postings<'_>,
-    place: usize,
-    posting: usize,
-) -> Option<RecordPlace> {
-    let ordinal = postings.get(posting)?;
-    let offset = index.offset(ordinal).unwrap_or(0);
-    Some(RecordPlace {
-        place: place as u32,
-        ordinal,
-        offset,
-    })
-}
-
-/// The first in `range` for which `is_before` does not hold, when those for which it does come first.
-fn partition_point(mut range: Range<usize>, is_before: impl Fn(usize) -> bool) -> usize {
-    while !range.is_empty() {
-        let middle = range.start + range.len() / 2;
-        match is_before(middle) {
-            true => range.start = middle + 1,
-            false => range.end = middle,
-        }
-    }
-    range.start
-}
-
 /// Segments beyond which a query looks for those that hold its keys first.
 const WIDE: usize = 8;
-/// Records of an aggregate that are looked up at a time, at least, as long as there are more.
-const LOOK_AHEAD: usize = 32;
-/// And at most, of one segment.
-const LOOK_AHEAD_MAX: usize = 256;
 
 fn event_at(view: &View, position: u64) -> Result<Event<'_>, Error> {
     let lost = || Error::Corrupt {

@@ -23,6 +23,11 @@ pub trait KeyIndex {
     /// [`Previous::Unknown`] when this segment does not hold `key`, and always in the tail.
     fn previous_segment(&self, key: KeyHash) -> Previous;
 
+    /// Both of these at once.
+    fn lookup(&self, key: KeyHash) -> (Postings<'_>, Previous) {
+        (self.postings(key), self.previous_segment(key))
+    }
+
     /// Byte offset of an event's record in its segment, `None` at and past `len()`.
     fn offset(&self, ordinal: u32) -> Option<u32>;
 

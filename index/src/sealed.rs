@@ -271,14 +271,21 @@ impl<B: AsRef<[u8]>> KeyIndex for SealedIndex<B> {
     }
 
     fn previous_segment(&self, key: KeyHash) -> Previous {
-        match self.find(key).map(|entry| KeyEntry::decode(entry).previous) {
+        self.lookup(key).1
+    }
+
+    fn lookup(&self, key: KeyHash) -> (Postings<'_>, Previous) {
+        let Some(entry) = self.find(key) else {
+            return (Postings::EMPTY, Previous::Unknown);
+        };
+        let previous = match KeyEntry::decode(entry).previous {
             // Only ever downwards, so that following it ends even through files that lie.
-            Some(Previous::Segment(segment)) if segment >= self.header.identity.segment => {
+            Previous::Segment(segment) if segment >= self.header.identity.segment => {
                 Previous::Unknown
             }
-            Some(previous) => previous,
-            None => Previous::Unknown,
-        }
+            previous => previous,
+        };
+        (self.ordinals(entry).unwrap_or_default(), previous)
     }
 
     fn offset(&self, ordinal: u32) -> Option<u32> {
