@@ -92,10 +92,9 @@ impl PreparedBatch {
             own_versions: None,
             searched: 0,
         };
+        let mut new_ids = NewIds::new(&*options.clock, &*options.random);
         for event in events {
-            let event_id = event
-                .event_id
-                .unwrap_or_else(|| new_event_id(&*options.clock, &*options.random));
+            let event_id = event.event_id.unwrap_or_else(|| new_ids.next());
             let id_bytes = event
                 .aggregate
                 .as_ref()
@@ -190,9 +189,40 @@ fn key_of(log: &LogIdentity, id: &AggregateId) -> KeyHash {
         .expect("an id has a key")
 }
 
-/// A version 7 UUID: the time in its first six bytes keeps ids of one period in few segments.
-fn new_event_id(clock: &dyn Clock, random: &dyn Random) -> Uuid {
-    let mut bytes = [0; 10];
-    random.fill(&mut bytes);
-    uuid::Builder::from_unix_timestamp_millis(clock.now_us() / 1000, &bytes).into_uuid()
+/// Version 7 UUIDs: the time in their first six bytes keeps ids of one period in few segments. One look at the
+/// clock serves a batch, one draw of randomness many events.
+struct NewIds<'a> {
+    clock: &'a dyn Clock,
+    random: &'a dyn Random,
+    millis: Option<u64>,
+    drawn: SmallVec<[[u8; RANDOM_LEN]; 1]>,
 }
+
+impl<'a> NewIds<'a> {
+    fn new(clock: &'a dyn Clock, random: &'a dyn Random) -> Self {
+        Self {
+            clock,
+            random,
+            millis: None,
+            drawn: SmallVec::new(),
+        }
+    }
+
+    fn next(&mut self) -> Uuid {
+        let clock = self.clock;
+        let is_first = self.millis.is_none();
+        let millis = *self.millis.get_or_insert_with(|| clock.now_us() / 1000);
+        if self.drawn.is_empty() {
+            // Most batches are of one event.
+            let count = if is_first { 1 } else { DRAWN_AT_ONCE };
+            self.drawn.resize(count, [0; RANDOM_LEN]);
+            self.random.fill(self.drawn.as_flattened_mut());
+        }
+        let random = self.drawn.pop().unwrap_or_default();
+        uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
+    }
+}
+
+/// Random bytes of a version 7 UUID.
+const RANDOM_LEN: usize = 10;
+const DRAWN_AT_ONCE: usize = 64;

@@ -319,7 +319,10 @@ impl Segment {
                 Some(sealed) => drop(self.sealed_index.set(sealed)),
                 None => {
                     let derived = self.derive_index()?;
-                    self.tail_index.write().get_or_insert(derived);
+                    let mut tail = self.tail_index.write();
+                    if self.sealed_index.get().is_none() {
+                        tail.get_or_insert(derived);
+                    }
                 }
             }
         }
@@ -346,12 +349,15 @@ impl Segment {
     /// Visits every key of the segment.
     pub(crate) fn for_each_key(&self, mut visit: impl FnMut(KeyHash)) -> Result<(), Error> {
         self.with_index(|_| ())?;
-        match (self.sealed_index.get(), &*self.tail_index.read()) {
-            (Some(sealed), _) => sealed.keys().for_each(&mut visit),
-            (None, Some(tail)) => tail.keys().for_each(&mut visit),
-            // Put in the place of the tail just now.
-            (None, None) => return self.for_each_key(visit),
+        if self.sealed_index.get().is_none()
+            && let Some(tail) = &*self.tail_index.read()
+        {
+            tail.keys().for_each(&mut visit);
+            return Ok(());
         }
+        // Put in the place of the tail just now, or before.
+        let sealed = self.sealed_index.get().into_iter();
+        sealed.flat_map(SealedIndex::keys).for_each(visit);
         Ok(())
     }
 

@@ -1,8 +1,8 @@
 //! Last versions of the aggregates written lately, so that most appends look nothing up.
 //!
-//! A direct-mapped table: each key has one place, and the newer entry wins it. Only the writer has it, and
-//! every event goes through the writer, so what is found is exact; what is not found is looked up in the
-//! indexes. It grows with use, up to a bound.
+//! A table of pairs of places: a new entry takes the first place of its pair, what was there moves to the second,
+//! and what was there is forgotten. Only the writer has it, and every event goes through the writer, so what is
+//! found is exact; what is not found is looked up in the indexes. It grows with use, up to a bound.
 
 use annals_index::KeyHash;
 
@@ -11,8 +11,8 @@ use crate::aggregate_id::AggregateId;
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct VersionCache {
-    /// A power of two of places, or none yet.
-    places: Vec<Option<Entry>>,
+    /// A power of two of pairs, or none yet.
+    places: Vec<[Option<Entry>; 2]>,
     /// Entries written since the table last grew.
     written: usize,
     /// Places that are taken.
@@ -29,59 +29,76 @@ struct Entry {
 impl VersionCache {
     /// The last version of an aggregate, when it is known.
     pub(crate) fn version(&self, key: KeyHash, id: &AggregateId) -> Option<u64> {
-        let entry = self.places.get(self.place(key)?)?.as_ref()?;
-        (entry.key == key && entry.id == *id).then_some(entry.version)
+        let pair = self.places.get(self.pair(key)?)?;
+        let is_it = |entry: &&Entry| entry.key == key && entry.id == *id;
+        let found = pair.iter().flatten().find(is_it);
+        found.map(|entry| entry.version)
+    }
+
+    /// Brings the places of these keys into the processor's cache. Each is a wait for memory; asked for in a row,
+    /// they are waited for together.
+    pub(crate) fn touch(&self, keys: impl Iterator<Item = KeyHash>) {
+        let places = keys.filter_map(|key| self.places.get(self.pair(key)?)?[0].as_ref());
+        std::hint::black_box(places.fold(0, |sum, entry| sum ^ entry.version));
     }
 
     /// Notes the last version of an aggregate.
     pub(crate) fn note(&mut self, key: KeyHash, id: &AggregateId, version: u64) {
         self.grow_when_full();
-        let Some(place) = self.place(key) else { return };
-        match &mut self.places[place] {
-            Some(entry) if entry.key == key && entry.id == *id => entry.version = version,
-            other => {
+        let Some(pair) = self.pair(key) else { return };
+        let is_it = |entry: &&mut Entry| entry.key == key && entry.id == *id;
+        match self.places[pair].iter_mut().flatten().find(is_it) {
+            Some(entry) => entry.version = version,
+            None => {
                 self.written += 1;
-                self.taken += usize::from(other.is_none());
-                *other = Some(Entry {
-                    key,
-                    id: id.clone(),
-                    version,
-                });
+                let id = id.clone();
+                self.insert(pair, Entry { key, id, version });
             }
         }
+    }
+
+    fn insert(&mut self, pair: usize, entry: Entry) {
+        let [first, second] = &mut self.places[pair];
+        let forgotten = std::mem::replace(second, first.replace(entry));
+        self.taken += usize::from(forgotten.is_none());
     }
 
     /// Entries, and bytes of the table without what ids that are text take.
     pub(crate) fn len(&self) -> (usize, usize) {
         (
             self.taken,
-            self.places.capacity() * size_of::<Option<Entry>>(),
+            self.places.capacity() * size_of::<[Option<Entry>; 2]>(),
         )
     }
 
-    fn place(&self, key: KeyHash) -> Option<usize> {
+    fn pair(&self, key: KeyHash) -> Option<usize> {
         // The low bits of a key hash are its kind.
         let mask = self.places.len().checked_sub(1)?;
         Some((key.to_bits() >> 2) as usize & mask)
     }
 
     fn grow_when_full(&mut self) {
-        if self.written < self.places.len() || self.places.len() >= PLACES_MAX {
+        if self.written < self.places.len() || self.places.len() >= PAIRS_MAX {
             return;
         }
-        let len = (self.places.len() * 4).max(PLACES_MIN);
-        let before = std::mem::replace(&mut self.places, vec![None; len]);
-        self.written = 0;
-        for entry in before.into_iter().flatten() {
-            let place = self.place(entry.key).expect("the table has places now");
-            self.places[place] = Some(entry);
+        let len = (self.places.len() * 4).max(PAIRS_MIN);
+        let before = std::mem::replace(&mut self.places, vec![[None, None]; len]);
+        (self.written, self.taken) = (0, 0);
+        // The second of a pair is the older one.
+        for entry in before
+            .into_iter()
+            .flat_map(|[first, second]| [second, first])
+            .flatten()
+        {
+            let pair = self.pair(entry.key).expect("the table has places now");
+            self.insert(pair, entry);
         }
     }
 }
 
-const PLACES_MIN: usize = 256;
-/// Some 12 MiB of entries, when so many aggregates are in use.
-const PLACES_MAX: usize = 1 << 18;
+const PAIRS_MIN: usize = 128;
+/// Some 10 MiB of entries, when so many aggregates are in use.
+const PAIRS_MAX: usize = 1 << 17;
 
 #[cfg(test)]
 mod tests {
@@ -112,7 +129,7 @@ mod tests {
             .iter()
             .filter(|id| cache.version(key(id), id).is_some())
             .count();
-        assert!(known > PLACES_MAX / 2, "{known} of 600,000");
+        assert!(known > PAIRS_MAX, "{known} of 600,000");
         assert_eq!(cache.len().0, known);
     }
 
@@ -129,7 +146,7 @@ mod tests {
         cache.note(key, &other, 9);
         assert_eq!(
             (cache.version(key, &one), cache.version(key, &other)),
-            (None, Some(9))
+            (Some(5), Some(9))
         );
     }
 }

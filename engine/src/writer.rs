@@ -7,7 +7,7 @@
 //!   [`Durability::Sync`] only after it was synced;
 //! - after any failed write or sync nothing is written any more: the log is poisoned.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::Arc;
 
@@ -27,14 +27,17 @@ use smallvec::SmallVec;
 use crate::aggregate_id::AggregateId;
 use crate::batch::{Durability, Expected, Version};
 use crate::commit::{Outcome, Submission};
-use crate::condition::Conditions;
 use crate::error::{Error, ExpectedVersion, Limit};
 use crate::housekeeping::{Job, PreparedSegment};
 use crate::log::{Appended, Inner};
 use crate::prepared::PreparedBatch;
 use crate::retry::{Search, recognise};
-use crate::segment::{LogIdentity, Segment};
+use crate::segment::Segment;
 use crate::version_cache::VersionCache;
+
+mod group;
+
+use group::{Group, Keyed, Placed, Versions};
 
 /// State of the writing end.
 #[derive(Debug)]
@@ -77,103 +80,6 @@ pub(crate) struct Writer {
     sync_asked: Option<Job>,
     pub(crate) watermark: Arc<dyn DiskFile>,
     pub(crate) watermark_generation: u64,
-}
-
-/// Batches placed but not written yet.
-#[derive(Debug, Default)]
-struct Group {
-    buffer: Vec<u8>,
-    placed: Vec<Placed>,
-    outcomes: Vec<(Arc<Submission>, Outcome)>,
-    /// Last versions that the group has given. What the cache forgets the indexes do not know yet.
-    versions: HashMap<AggregateId, u64>,
-    /// Whether batches follow in this group, which have to know what this one does.
-    has_more: bool,
-    /// Ids and keys of the first `noted` of the placed batches, for those behind that ask.
-    ids: HashSet<[u8; 16]>,
-    keys: HashMap<KeyHash, Vec<usize>>,
-    noted: usize,
-    /// Topics that the group defines.
-    new_topics: Vec<(u32, Box<str>)>,
-    tracking: Vec<(Box<str>, u64)>,
-    /// Offset in the segment of the dictionary that was repeated, if it was.
-    dictionary: Option<usize>,
-    wants_sync: bool,
-}
-
-/// The version of each event of a batch, 0 where it has none.
-type Versions = SmallVec<[u64; 4]>;
-
-/// A batch that lies in the group's buffer.
-#[derive(Debug)]
-struct Placed {
-    batch: PreparedBatch,
-    /// Position of its first event.
-    base_position: u64,
-    /// Offset of its first record in the segment.
-    records_offset: usize,
-    time_us: u64,
-}
-
-impl Group {
-    /// Empties it and keeps its room, unless that is rarely needed.
-    fn clear(&mut self) {
-        if self.buffer.capacity() > SPARE_BUFFER_MAX {
-            self.buffer = Vec::new();
-        }
-        self.buffer.clear();
-        self.placed.clear();
-        self.outcomes.clear();
-        self.versions.clear();
-        self.ids.clear();
-        self.keys.clear();
-        self.noted = 0;
-        self.new_topics.clear();
-        self.tracking.clear();
-        self.dictionary = None;
-        self.wants_sync = false;
-    }
-
-    /// Notes ids and keys of what was placed since they were last asked for.
-    fn note_placed(&mut self) {
-        for (place, placed) in self.placed.iter().enumerate().skip(self.noted) {
-            self.ids
-                .extend(placed.batch.records.iter().map(|record| record.event_id));
-            for key in &placed.batch.keys {
-                let places = self.keys.entry(*key).or_default();
-                if places.last() != Some(&place) {
-                    places.push(place);
-                }
-            }
-        }
-        self.noted = self.placed.len();
-    }
-
-    /// Whether an event of the group has the id of one of the batch.
-    fn holds_id_of(&mut self, batch: &PreparedBatch) -> bool {
-        self.note_placed();
-        batch
-            .records
-            .iter()
-            .any(|record| self.ids.contains(&record.event_id))
-    }
-
-    /// The batches of the group that may match the conditions, in order.
-    fn that_may_match(&mut self, conditions: &Conditions, log: &LogIdentity) -> Vec<usize> {
-        self.note_placed();
-        let Some(keys) = conditions.keys(log) else {
-            return (0..self.placed.len()).collect();
-        };
-        let mut places: Vec<usize> = keys
-            .iter()
-            .filter_map(|key| self.keys.get(key))
-            .flatten()
-            .copied()
-            .collect();
-        places.sort_unstable();
-        places.dedup();
-        places
-    }
 }
 
 impl Writer {
@@ -440,7 +346,7 @@ impl Writer {
         batch: &PreparedBatch,
     ) -> Result<Versions, Error> {
         // What the batch itself does; of no use to a batch of one event that expects nothing.
-        let mut own: HashMap<&AggregateId, Option<u64>> = HashMap::new();
+        let mut own: HashMap<Keyed<'_>, Option<u64>, BuildKeyHasher> = HashMap::default();
         let has_own = batch.records.len() > 1 || !batch.expected.is_empty();
         let last = |key: KeyHash, id: &AggregateId| {
             let known = self.versions.version(key, id);
@@ -463,7 +369,12 @@ impl Writer {
                     found,
                 });
             }
-            own.insert(id, found);
+            own.insert(Keyed(*key, id), found);
+        }
+        if batch.records.len() > 1 {
+            let aggregates = batch.records.iter();
+            self.versions
+                .touch(aggregates.filter_map(|record| Some(record.aggregate.as_ref()?.0)));
         }
         let mut versions = Versions::with_capacity(batch.records.len());
         for record in &batch.records {
@@ -471,7 +382,7 @@ impl Writer {
                 versions.push(0);
                 continue;
             };
-            let found = match own.get(id).filter(|_| has_own) {
+            let found = match own.get(&Keyed(*key, id)).filter(|_| has_own) {
                 Some(found) => *found,
                 None => last(*key, id)?,
             };
@@ -491,7 +402,7 @@ impl Writer {
                 });
             }
             if has_own {
-                own.insert(id, Some(version));
+                own.insert(Keyed(*key, id), Some(version));
             }
             versions.push(version);
         }
@@ -783,6 +694,13 @@ impl Writer {
             self.segment.topics().define(number, &topic);
         }
         self.segment.with_tail(|tail| {
+            for placed in group
+                .placed
+                .iter()
+                .filter(|placed| placed.batch.keys.len() > 2)
+            {
+                tail.touch(&placed.batch.keys);
+            }
             for Placed {
                 batch,
                 records_offset,
@@ -956,8 +874,6 @@ pub(crate) fn tracking_len(tracking: &BTreeMap<Box<str>, u64>) -> usize {
     tracking.keys().map(|name| ENTRY_LEN_MAX + name.len()).sum()
 }
 
-/// A buffer beyond this is given back: groups are rarely that large.
-const SPARE_BUFFER_MAX: usize = 1 << 20;
 /// Two frames without entries: what marks the end, and one to spare.
 const CLOSING_FRAMES_LEN: usize = 2 * FRAME_HEADER_LEN;
 /// A dictionary of topics grows no longer than this before the next segment starts with a new one.

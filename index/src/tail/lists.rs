@@ -22,6 +22,11 @@ impl List {
             at: ordinal,
         }
     }
+
+    /// A word of it, whichever.
+    pub(super) fn any_word(self) -> u32 {
+        self.at
+    }
 }
 
 /// The blocks of all lists of more than one ordinal.
