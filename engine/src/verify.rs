@@ -86,7 +86,9 @@ impl Check<'_> {
             );
         }
         let next = view.set.segments.get(place + 1);
-        let end_position = match (segment.sealed_entry(), next) {
+        // Asked once: it may be sealed while it is read here.
+        let sealed = segment.sealed_entry();
+        let end_position = match (sealed, next) {
             (Some(entry), _) => entry.next_position(),
             // Sealed, in a log whose manifests are gone.
             (None, Some(next)) => next.base_position,
@@ -153,7 +155,9 @@ impl Check<'_> {
         }
         // Over a damaged log the index file knows more than what can be derived.
         let is_sound = self.report.damages.len() == damages_before;
-        self.index(segment, &derived, is_sound);
+        if sealed.is_some() {
+            self.index(segment, &derived, is_sound);
+        }
         Ok(())
     }
 
@@ -271,9 +275,6 @@ impl Check<'_> {
 
     /// The index file of a sealed segment says what its log says.
     fn index(&mut self, segment: &Segment, derived: &TailIndex, is_sound: bool) {
-        if segment.sealed_entry().is_none() {
-            return;
-        }
         let path = self.inner.directory.index(segment.number);
         let file = match FrozenFile::open(&*self.inner.directory.disk, &path) {
             Ok(file) => file,
