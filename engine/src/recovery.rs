@@ -83,6 +83,8 @@ struct Opening {
     has_manifest: bool,
     /// What was truncated away.
     dropped: Option<Dropped>,
+    /// How many segments it names.
+    named: usize,
     report: RecoveryReport,
     /// Every event up to here was durable, by any witness.
     durable: u64,
@@ -125,6 +127,7 @@ impl Opening {
             .max(watermark.map_or(0, |watermark| watermark.position));
         let times = manifest.segments.iter().map(|segment| segment.last_time_us);
         let last_time_us = times.max().unwrap_or(0);
+        let named = manifest.segments.len();
         Ok(Self {
             directory,
             options,
@@ -133,6 +136,7 @@ impl Opening {
             manifest,
             has_manifest,
             dropped,
+            named,
             report: RecoveryReport::default(),
             durable,
             watermark,
@@ -767,7 +771,10 @@ impl Opening {
         writer: &Writer,
     ) -> Result<(), Error> {
         let copies = match self.report.outcome {
-            RecoveryOutcome::Clean if self.has_manifest => usize::from(has_leftovers),
+            // A closed segment without room to go on in has just been sealed, and is cut next.
+            RecoveryOutcome::Clean if self.has_manifest => {
+                usize::from(has_leftovers || self.manifest.segments.len() > self.named)
+            }
             _ if is_new => 1,
             _ => 2,
         };

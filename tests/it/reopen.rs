@@ -6,7 +6,7 @@ use annals_engine::{
     AggregateId, Batch, Direction, Durability, Error, Expected, Log, Query, QueryItem,
     RecordedEvent, RecoveryOutcome,
 };
-use annals_segments::{Disk, MemoryDisk};
+use annals_segments::{Disk, MemoryDisk, OpenMode};
 use annals_tests::{SeededRandom, event, id, small_log};
 use proptest::prelude::*;
 
@@ -527,4 +527,28 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn a_closed_segment_without_room_is_named_before_it_is_cut() {
+    let first = Path::new("/log/0000000001.seg");
+    let mut was_cut = false;
+    // Closed at other places each time, until one leaves no room to go on.
+    for len in (1..400).step_by(40) {
+        let disk = MemoryDisk::default();
+        let is_cut = || disk.open(first, OpenMode::Read).unwrap().len().unwrap() < 64 << 10;
+        let mut log = small_log(disk.clone(), 1).open(DIR).unwrap();
+        while !is_cut() {
+            let _ = log.append(event("a", "Was", vec![1; len])).unwrap();
+            log.close().unwrap();
+            if is_cut() {
+                break;
+            }
+            log = small_log(disk.clone(), 2).open(DIR).unwrap();
+            was_cut |= is_cut();
+        }
+        let reader = small_log(disk.clone(), 3).open_read_only(DIR).unwrap();
+        assert_eq!(reader.stats().unwrap().sealed_segments, 1, "{len}");
+    }
+    assert!(was_cut);
 }
