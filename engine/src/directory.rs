@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use annals_segments::format::manifest::{MANIFEST_LEN_MAX, Manifest};
+use annals_segments::format::manifest::{MANIFEST_HEADER_LEN, MANIFEST_LEN_MAX, Manifest};
 use annals_segments::format::watermark::{WATERMARK_FILE_LEN, Watermark};
 use annals_segments::format::{
     self, FormatError, LOCK_FILE, MANIFEST_FILES, TEMPORARY_SUFFIX, WATERMARK_FILE,
@@ -97,6 +97,21 @@ impl Directory {
             Some(error) => Err(error),
             None => Ok(newest),
         }
+    }
+
+    /// The first bytes of both manifests: one of them changes whenever a manifest is written.
+    pub(crate) fn manifest_stamps(&self) -> Result<[Vec<u8>; MANIFEST_FILES.len()], Error> {
+        let mut stamps = MANIFEST_FILES.map(|_| Vec::new());
+        for (stamp, name) in stamps.iter_mut().zip(MANIFEST_FILES) {
+            let path = self.file(name);
+            let read = self.disk.open(&path, OpenMode::Read);
+            match read.and_then(|file| file.read_up_to(MANIFEST_HEADER_LEN as u64)) {
+                Ok(bytes) => *stamp = bytes,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(Error::io(path, "read the file")(error)),
+            }
+        }
+        Ok(stamps)
     }
 
     /// Overwrites the older copy and syncs it.

@@ -50,7 +50,14 @@ impl Dropped {
     }
 
     /// The table that a manifest names by its first retained position.
-    fn named(directory: &Directory, log: &LogIdentity, manifest: &Manifest) -> Result<Self, Error> {
+    ///
+    /// # Errors
+    /// As [`Dropped::find`].
+    pub(crate) fn named(
+        directory: &Directory,
+        log: &LogIdentity,
+        manifest: &Manifest,
+    ) -> Result<Self, Error> {
         let before = |first: &SealedSegment| first.number - 1;
         let last_segment = manifest.segments.first().map(before);
         let mut dropped = Self::open(directory, log, manifest.first_retained_position)?;

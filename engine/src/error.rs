@@ -250,6 +250,16 @@ pub enum Error {
         reason: String,
     },
 
+    /// What a read-only log was opened on is no longer in its directory: another log is, or an earlier
+    /// state of this one. What had been shown can still be read.
+    #[error("{dir}: holds {found}, expected the log that was opened, grown; open it again", dir = dir.display())]
+    Replaced {
+        /// The log.
+        dir: PathBuf,
+        /// What is there now.
+        found: &'static str,
+    },
+
     /// The log was opened read-only.
     #[error("{dir}: opened read-only; open it for writing to append", dir = dir.display())]
     ReadOnly {

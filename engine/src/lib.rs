@@ -35,6 +35,7 @@ mod directory;
 mod dropped;
 mod error;
 mod event;
+mod follow;
 mod heads_file;
 mod histogram;
 mod housekeeping;

@@ -21,6 +21,7 @@ use crate::commit::{CommitQueue, Refused, Submission};
 use crate::directory::Directory;
 use crate::error::Error;
 use crate::event::RecordedEvent;
+use crate::follow::Follower;
 use crate::housekeeping::Housekeeper;
 use crate::meter::Meter;
 use crate::options::{LogOptions, ReadIo};
@@ -116,6 +117,11 @@ impl Log {
 
     pub(crate) fn open_read_only_with(dir: &Path, options: LogOptions) -> Result<Self, Error> {
         recovery::open_read_only(dir, options).map(Self::from_inner)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn inner(&self) -> &Inner {
+        &self.handle.inner
     }
 
     fn from_inner(inner: Arc<Inner>) -> Self {
@@ -242,6 +248,9 @@ impl Log {
     /// [asked otherwise](Subscription::visibility). A query goes through the indexes and costs its matches.
     ///
     /// Any number of them follow at once; each holds a place in the log and no events.
+    ///
+    /// In a log that was opened read-only, what another process appends comes too; should that become
+    /// impossible, the subscription answers why, once, and goes on when it is possible again.
     pub fn subscribe(&self, after: u64, query: Query) -> Subscription {
         Subscription::new(self.handle.inner.clone(), after, query)
     }
@@ -314,8 +323,8 @@ impl Log {
         retention::remove_follower(&self.handle.inner, name)
     }
 
-    /// The followers and their positions, ascending by name. Of a log that is open for reading: as they
-    /// were when it was opened.
+    /// The followers and their positions, ascending by name. A log that is open for reading follows them
+    /// as it follows the events.
     pub fn followers(&self) -> Vec<(String, u64)> {
         let manifest = self.handle.inner.manifest.lock();
         let followers = manifest.followers.iter();
@@ -329,6 +338,18 @@ impl Log {
     /// whoever replaces the log by an older copy removes `snapshots/`, or replaces it too.
     pub fn snapshots(&self) -> Snapshots {
         Snapshots::new(self.handle.inner.clone())
+    }
+
+    /// Looks at once for what another process has made durable in a log that was opened
+    /// [read-only](LogOptions::open_read_only), and returns the durable head. The log does so by itself
+    /// every 1 to 20 ms, unless [`LogOptions::background`] is off. A log open for writing knows already.
+    ///
+    /// # Errors
+    /// Why the log cannot be followed at the moment; what had been shown before stays readable.
+    /// [`Error::Corrupt`] and [`Error::UnsupportedFormat`]: what follows the head cannot be read.
+    /// [`Error::Replaced`]: another log is in the directory. [`Error::Io`], [`Error::Closed`].
+    pub fn refresh(&self) -> Result<u64, Error> {
+        self.handle.inner.refresh()
     }
 
     /// How the log was found when it was opened.
@@ -385,6 +406,8 @@ pub(crate) struct Inner {
     pub(crate) recovery: RecoveryReport,
     pub(crate) housekeeper: Housekeeper,
     pub(crate) meter: Meter,
+    /// Idle in a log that is open for writing.
+    pub(crate) follower: Follower,
     /// `None` in a read-only log, and once it is closed.
     pub(crate) writer: Mutex<Option<Writer>>,
     pub(crate) manifest: Mutex<Manifest>,
@@ -449,6 +472,7 @@ impl Inner {
             recovery: opened.recovery,
             housekeeper: Housekeeper::default(),
             meter: Meter::default(),
+            follower: Follower::default(),
             read_only: opened.writer.is_none(),
             writer: Mutex::new(opened.writer),
             manifest: Mutex::new(opened.manifest),
@@ -687,6 +711,7 @@ impl Inner {
         }
         self.snapshots.close();
         self.housekeeper.stop();
+        self.follower.stop();
         let writer = self.writer.lock().take();
         // A tracking position alone moves no head.
         let is_unsynced = writer.as_ref().is_some_and(|writer| writer.unsynced > 0);
@@ -871,7 +896,7 @@ impl Inner {
     }
 
     /// Wakes the tasks that follow what has changed. The caller holds no lock.
-    fn wake_tasks(&self) {
+    pub(crate) fn wake_tasks(&self) {
         self.durable_changed.wake_tasks();
         self.visible_changed.wake_tasks();
     }

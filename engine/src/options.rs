@@ -97,6 +97,9 @@ impl LogOptions {
 
     /// Whether preparing segments, sealing and folding indexes run on a thread of the log's own. Default
     /// true. When false the appending thread does them, at the very same places in every run: for tests.
+    ///
+    /// In a log opened read-only: whether a thread of its own follows what another process writes. When
+    /// false the log shows one moment, until [`Log::refresh`] is called.
     pub fn background(mut self, background: bool) -> Self {
         self.background = background;
         self
@@ -171,10 +174,18 @@ impl LogOptions {
         Log::open_with(dir.as_ref(), self.with_read_io())
     }
 
-    /// Opens the log in `dir` for reading: no lock is taken and nothing is written.
+    /// Opens the log in `dir` for reading: no lock is kept and nothing is written.
     ///
-    /// It shows what was durable when it was opened, also while another process writes. A damaged log
-    /// opens too; reading what is damaged answers [`Error::Corrupt`].
+    /// The log follows whoever writes to it, in this process or another, now or later: what becomes durable
+    /// there becomes visible here within milliseconds, in order and whole, to views made from then on and
+    /// to subscriptions. It survives the end of a writer, however sudden, and the next one's recovery. When
+    /// following fails, the log shows what it had, subscriptions answer the error, and so does
+    /// [`Log::refresh`]; it is tried again until it succeeds.
+    ///
+    /// A damaged log opens too; reading what is damaged answers [`Error::Corrupt`].
+    ///
+    /// # Errors
+    /// [`Error::NotALog`], [`Error::UnsupportedFormat`], [`Error::InvalidOption`], [`Error::Io`].
     pub fn open_read_only(self, dir: impl AsRef<Path>) -> Result<Log, Error> {
         self.check()?;
         Log::open_read_only_with(dir.as_ref(), self.with_read_io())

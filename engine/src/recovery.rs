@@ -54,9 +54,10 @@ use admission::{check_place, take_lock};
 pub(crate) use read_only::open_read_only;
 use rewrite::UnprovenFrame;
 use scanned::{
-    FrameAt, Known, MISSING_SEGMENT, OUT_OF_ORDER, Scanned, all_bytes, bad_stop, check_header,
-    first_readable_log_id, missing, open_whole, read_owned, read_tracking, scan_segment,
+    FrameAt, Known, MISSING_SEGMENT, Scanned, all_bytes, bad_stop, check_header,
+    first_readable_log_id, missing, open_whole, read_owned, scan_segment,
 };
+pub(crate) use scanned::{OUT_OF_ORDER, read_tracking};
 
 /// Opens a log for writing.
 pub(crate) fn open(dir: &Path, options: LogOptions) -> Result<Arc<Inner>, Error> {

@@ -225,6 +225,14 @@ impl Segment {
         &self.topics
     }
 
+    /// Position behind its last event, as far as the index in memory or the manifest knows.
+    pub(crate) fn next_position(&self) -> Result<u64, Error> {
+        match self.sealed.get() {
+            Some(entry) => Ok(entry.next_position()),
+            None => Ok(self.base_position + u64::from(self.with_index(|index| index.len())?)),
+        }
+    }
+
     /// The file, opened at first use when the segment is sealed.
     pub(crate) fn file(&self) -> Result<&SegmentFile, Error> {
         if let Some(file) = self.file.get() {
@@ -433,6 +441,30 @@ impl Segment {
         // In this order: who finds no tail finds the file.
         drop(self.sealed_index.set(sealed));
         *self.tail_index.write() = None;
+    }
+
+    /// Whether its index takes memory, which that of a sealed segment need not.
+    pub(crate) fn has_index_in_memory(&self) -> bool {
+        self.tail_index.read().is_some()
+    }
+
+    /// Goes over to the index file that another process has written. Answers whether it is still to come.
+    pub(crate) fn adopt_index(&self) -> bool {
+        let path = self.directory.index(self.number);
+        match self.directory.disk.open(&path, OpenMode::Read) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => true,
+            _ => {
+                // One made before some events were damaged knows more than what is in memory, and what is
+                // lost has been told already: it stays as it is.
+                if self.has_index_in_memory()
+                    && self.lost.get().is_none()
+                    && let Some(sealed) = self.open_index()
+                {
+                    self.use_sealed_index(sealed);
+                }
+                false
+            }
+        }
     }
 
     fn identity(&self) -> Option<Identity> {

@@ -33,6 +33,8 @@ pub struct Subscription {
     /// Where the follower was told last that it is.
     told: u64,
     has_caught_up: bool,
+    /// The last failure to follow another process that was told.
+    failure_told: u64,
     stop: StopHandle,
 }
 
@@ -113,6 +115,7 @@ impl Subscription {
             looked_at: after,
             told: after,
             has_caught_up: false,
+            failure_told: 0,
             stop,
         }
     }
@@ -207,7 +210,9 @@ impl Subscription {
 
     /// Whether looking again may find something.
     pub(crate) fn has_more(&self) -> bool {
-        self.inner.head_for(self.visibility) > self.looked_at || self.is_stopped()
+        self.inner.head_for(self.visibility) > self.looked_at
+            || self.is_stopped()
+            || self.inner.follower.has_failed_since(self.failure_told)
     }
 
     #[cfg(feature = "stream")]
@@ -245,7 +250,12 @@ impl Subscription {
                 return Look::Found(Ok(Update::Progress { position }));
             }
             if is_at_head {
-                return Look::Waiting;
+                let Some((number, error)) = self.inner.follower.failure_since(self.failure_told)
+                else {
+                    return Look::Waiting;
+                };
+                self.failure_told = number;
+                return Look::Found(Err(error));
             }
             self.start_part();
         }

@@ -245,13 +245,16 @@ pub trait Mapping: Debug + Send + Sync {
 
     /// Brings the bytes of `range` into memory, where they stay as long as the mapping lives.
     ///
+    /// Bytes behind it may be brought along up to `settled`, and none from there on: those another opening
+    /// of the file, in this process or another, may still write, and what is in memory would not follow.
+    ///
     /// # Errors
     /// Those of reading; `UnexpectedEof` when the file has become shorter. Trying again is fine.
     ///
     /// # Panics
-    /// When `range` reaches past [`Mapping::len`].
-    fn fetch(&self, range: Range<usize>) -> io::Result<()> {
-        let _ = range;
+    /// When `range` reaches past [`Mapping::len`] or `settled`.
+    fn fetch(&self, range: Range<usize>, settled: usize) -> io::Result<()> {
+        let _ = (range, settled);
         Ok(())
     }
 

@@ -24,7 +24,7 @@ impl FrozenFile {
         let file = disk.open(path, OpenMode::Read)?;
         let len = usize::try_from(file.len()?).map_err(|_| io::ErrorKind::FileTooLarge)?;
         let mapping = file.map(len)?;
-        mapping.fetch(0..len)?;
+        mapping.fetch(0..len, len)?;
         Ok(Self { mapping })
     }
 }

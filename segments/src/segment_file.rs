@@ -6,9 +6,10 @@
 //! - writes go at or behind the published end, which only ever grows;
 //! - the file is never cut below the published end;
 //! - a path is open for writing at most once in a process, under the exclusive lock of the log, so
-//!   that there is no other published end to write behind.
+//!   that there is no other published end to write behind;
+//! - of a file that somebody else writes, no more is published than its writer never touches again.
 //!
-//! The last is the caller's to keep. The others are kept here, whoever calls from how many threads:
+//! The last two are the caller's to keep. The others are kept here, whoever calls from how many threads:
 //! `write`, `publish` and `cut` check and act under one lock. Readers take none.
 //!
 //! It does not know what a frame is, and it decides nothing about syncs.
@@ -102,6 +103,38 @@ impl SegmentFile {
         self.file.lock().is_none()
     }
 
+    /// Opens a file that somebody else writes, to follow how it grows: its first `published` bytes nobody
+    /// writes any more, and [`SegmentFile::publish`] says when there are more. The file is not kept open.
+    ///
+    /// All of it is mapped, the zeros prepared ahead included. They may be written or cut off meanwhile, so
+    /// nothing behind the published end is touched, nor read into memory.
+    ///
+    /// # Errors
+    /// `UnexpectedEof` when the file is shorter than `published`.
+    pub fn open_growing(disk: &dyn Disk, path: &Path, published: u64) -> io::Result<Self> {
+        let file = disk.open(path, OpenMode::Read)?;
+        let map = || {
+            let len = file.len()?;
+            match len < published {
+                true => Err(io::ErrorKind::UnexpectedEof.into()),
+                false => file.map(map_len(len)?),
+            }
+        };
+        // A segment is cut once: the second time its length stays.
+        let mapping = map().or_else(|error| match error.kind() {
+            io::ErrorKind::InvalidInput => map(),
+            _ => Err(error),
+        })?;
+        Ok(Self {
+            file: Mutex::new(None),
+            is_resident: mapping.is_resident(),
+            mapping,
+            published: AtomicUsize::new(map_len(published)?),
+            sync_failed: Mutex::new(false),
+            is_writable: false,
+        })
+    }
+
     /// Bytes that are mapped: the file's length when it was opened.
     pub fn mapped_len(&self) -> usize {
         self.mapping.len()
@@ -126,16 +159,17 @@ impl SegmentFile {
         let end = range.end.min(published);
         let range = range.start.min(end)..end;
         if !self.is_resident {
-            self.mapping.fetch(range.clone())?;
+            self.mapping.fetch(range.clone(), published)?;
         }
         // SAFETY:
         // - No one writes these bytes: `write` asserts that it writes at or behind the published end and
         //   holds `changing` until it has, so that no `publish` comes in between; the end never shrinks
-        //   (`publish` asserts it). No other `SegmentFile` writes this path, nor another process: the
-        //   invariant of this module, under the exclusive lock of the log.
+        //   (`publish` asserts it). No other `SegmentFile` writes below it, nor another process: the
+        //   invariants of this module, under the exclusive lock of the log.
         // - No one cuts the file below: `cut` cuts at the published end it reads under `changing`.
         // - Earlier writes happen before: `publish` takes `changing` after the write has released it,
-        //   and its release store is what the acquire load above has read.
+        //   and its release store is what the acquire load above has read. Who publishes what another
+        //   process wrote has read it from there before.
         #[expect(unsafe_code, reason = "the room where published bytes become a slice")]
         Ok(unsafe { self.mapping.bytes(range) })
     }

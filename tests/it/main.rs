@@ -9,6 +9,7 @@ mod append;
 mod checkpoint;
 mod conditions;
 mod damage;
+mod follow;
 mod fuzz_seeds;
 mod kill;
 mod limits;

@@ -10,8 +10,9 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 
-use annals_engine::{Log, Query, QueryItem, Update};
+use annals_engine::{Error, Log, Query, QueryItem, Update};
 use annals_segments::MemoryDisk;
+use annals_tests::log_files::{self, DIR};
 use annals_tests::{event, small_log};
 use futures_core::Stream;
 
@@ -261,4 +262,65 @@ fn a_waker_may_panic_and_close_the_log() {
         assert_eq!(appended.unwrap().last, 1);
         assert!(log.append(event("a", "Was", "")).is_err(), "it is closed");
     }
+}
+
+/// A log that was opened for reading, and has a thread that follows the one being written.
+fn follower_of(disk: &MemoryDisk) -> Log {
+    let options = small_log(disk.clone(), 2).background(true);
+    options.open_read_only(DIR).unwrap()
+}
+
+#[test]
+fn a_stream_of_a_follower_is_woken_by_its_thread_and_told_of_failures() {
+    let disk = MemoryDisk::default();
+    let log = small_log(disk.clone(), 1).open(DIR).unwrap();
+    let follower = follower_of(&disk);
+    let mut stream = follower.subscribe(0, Query::all()).into_stream();
+    let append_all = || {
+        for _ in 0..500 {
+            log.append(event("a", "Was", "")).unwrap();
+        }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(append_all);
+        block_on(async {
+            for number in 1..=500 {
+                assert_eq!(next(&mut stream).await.unwrap().unwrap().position, number);
+            }
+        });
+    });
+    let watermark = log_files::content(&disk, "WATERMARK");
+    log_files::remove(&disk, "WATERMARK");
+    let error = block_on(next(&mut stream)).unwrap().unwrap_err();
+    assert!(matches!(error, Error::Io { .. }), "{error}");
+    log_files::write(&disk, "WATERMARK", &watermark, 0);
+    // The writer goes on with the file it has open.
+    log.close().unwrap();
+    let log = small_log(disk.clone(), 3).open(DIR).unwrap();
+    let position = log.append(event("a", "Was", "")).unwrap().last;
+    let shown = block_on(next(&mut stream)).unwrap().unwrap();
+    assert_eq!(shown.position, position);
+}
+
+#[test]
+fn a_waker_may_close_the_follower_whose_thread_wakes_it() {
+    struct Closing(Mutex<Option<Log>>, Sender<()>);
+    impl Wake for Closing {
+        fn wake(self: Arc<Self>) {
+            let log = self.0.lock().unwrap().take();
+            log.unwrap().close().unwrap();
+            self.1.send(()).unwrap();
+        }
+    }
+    let disk = MemoryDisk::default();
+    let log = small_log(disk.clone(), 1).open(DIR).unwrap();
+    let follower = follower_of(&disk);
+    let mut stream = follower.subscribe(0, Query::all()).into_stream();
+    let (closed, is_closed) = channel();
+    let waker = Waker::from(Arc::new(Closing(Mutex::new(Some(follower)), closed)));
+    let mut context = Context::from_waker(&waker);
+    assert!(Pin::new(&mut stream).poll_next(&mut context).is_pending());
+    log.append(event("a", "Was", "")).unwrap();
+    is_closed.recv().unwrap();
+    assert!(block_on(next(&mut stream)).is_none());
 }

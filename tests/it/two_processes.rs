@@ -157,7 +157,7 @@ fn a_file_of_somebody_else_is_left_alone() {
 
 #[test]
 fn a_view_of_a_poisoned_log_outlives_the_recovery_of_the_next_open() {
-    in_child("child_reads_a_view_of_a_poisoned_log");
+    in_child("two_processes::child_reads_a_view_of_a_poisoned_log");
 }
 
 /// Not a test: see the one above.
@@ -189,7 +189,7 @@ fn child_reads_a_view_of_a_poisoned_log() {
 
 #[test]
 fn a_reader_outlives_the_recovery_by_a_writer() {
-    in_child("child_reads_across_a_recovery");
+    in_child("two_processes::child_reads_across_a_recovery");
 }
 
 /// Not a test: see the one above.
@@ -217,14 +217,14 @@ fn child_reads_across_a_recovery() {
     assert_eq!(writer.head(), 11);
     append(&writer, 1);
     let read = view.read(.., &Query::all(), Direction::Forward);
-    assert_eq!(read.map(Result::unwrap).count() as u64, reader.head());
+    assert_eq!(read.map(Result::unwrap).count() as u64, view.head());
     assert_eq!(reader.verify(|_, _| {}).unwrap().damages, []);
 }
 
 #[test]
 #[cfg(target_os = "linux")]
 fn a_reader_of_many_segments_keeps_few_files_open() {
-    in_child("child_counts_open_files");
+    in_child("two_processes::child_counts_open_files");
 }
 
 /// Not a test: see the one above.
@@ -251,22 +251,26 @@ fn child_counts_open_files() {
     );
 }
 
-/// Runs one ignored test of this module in a process and a directory of its own.
+/// Runs one ignored test, named with its module, in a process and a directory of its own.
 #[track_caller]
-fn in_child(test: &str) {
+pub(super) fn in_child(test: &str) {
     let dir = tempfile::tempdir().unwrap();
-    let (_crate, module) = module_path!().split_once("::").unwrap();
-    let run = Command::new(std::env::current_exe().unwrap())
-        .args([&format!("{module}::{test}"), "--exact", "--ignored"])
-        .env(CHILD_DIR, dir.path())
-        .output()
-        .unwrap();
+    let run = run_child(test, dir.path()).output().unwrap();
     let text = String::from_utf8_lossy(&run.stdout);
     assert!(run.status.success(), "{}: {text}", run.status);
     assert!(text.contains("1 passed"), "no such test: {text}");
 }
 
-fn child_dir() -> Option<PathBuf> {
+/// The process that runs one ignored test in `dir`, not started yet.
+pub(super) fn run_child(test: &str, dir: &Path) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
+        .args([test, "--exact", "--ignored", "--nocapture"])
+        .env(CHILD_DIR, dir);
+    command
+}
+
+pub(super) fn child_dir() -> Option<PathBuf> {
     std::env::var_os(CHILD_DIR).map(PathBuf::from)
 }
 

@@ -1,7 +1,7 @@
 //! Opening for reading: no lock is kept, nothing is written, nothing is believed that is not proven.
 //!
-//! Files that may still be written are read into memory of our own before they are looked at; only what
-//! is shown is then mapped, and that nobody writes or cuts any more. Beside a live writer the watermark
+//! Files that may still be written are read into memory of our own before they are looked at; through the
+//! map only what is shown is touched, and that nobody writes or cuts any more. Beside a live writer the watermark
 //! bounds what is looked at. Without one, events are shown up to the last that a witness proves. Damage
 //! does not keep a log from being opened: it is reported, and each damaged event answers with an error in
 //! its place.
@@ -9,11 +9,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use annals_segments::SegmentFile;
 use annals_segments::format::frame::{Frame, FrameKind};
 use annals_segments::format::segment_header::{SEGMENT_HEADER_LEN, SegmentHeader};
 use annals_segments::format::watermark::Watermark;
 use annals_segments::format::{FormatError, SEGMENT_LEN_MAX};
-use annals_segments::{OpenMode, SegmentFile};
 
 use super::{
     Known, MISSING_SEGMENT, OUT_OF_ORDER, Opening, bad_stop, check_header, check_place, missing,
@@ -22,6 +22,7 @@ use super::{
 use crate::directory::{Directory, corrupt};
 use crate::dropped::Dropped;
 use crate::error::Error;
+use crate::follow::Follower;
 use crate::heads_file::HeadsFile;
 use crate::log::{Inner, Opened};
 use crate::options::LogOptions;
@@ -121,7 +122,7 @@ pub(crate) fn open_read_only(dir: &Path, options: LogOptions) -> Result<Arc<Inne
         _ if is_closed || tail.is_empty() => RecoveryOutcome::Clean,
         _ => RecoveryOutcome::NeedsRecovery,
     };
-    Ok(Arc::new(Inner::new(Opened {
+    let inner = Arc::new(Inner::new(Opened {
         directory: opening.directory,
         log: opening.log,
         options: opening.options,
@@ -132,7 +133,9 @@ pub(crate) fn open_read_only(dir: &Path, options: LogOptions) -> Result<Arc<Inne
         tracking: opening.tracking,
         head,
         lock: None,
-    })))
+    }));
+    Follower::start(&inner, watermark)?;
+    Ok(inner)
 }
 
 /// Manifest, watermark and listing that fit each other, also while a writer replaces them.
@@ -263,7 +266,7 @@ impl Readable {
                 end = offset + frame.as_bytes().len();
             }
         });
-        let file = SegmentFile::open(&*opening.directory.disk, &path, OpenMode::Read, end as u64)
+        let file = SegmentFile::open_growing(&*opening.directory.disk, &path, end as u64)
             .map_err(Error::io(&path, "open the segment"))?;
         // What is missing before the first whole frame belongs here: the segment before ended in order.
         let base_position = (*next).min(self.base_position);

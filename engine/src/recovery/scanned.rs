@@ -332,7 +332,7 @@ pub(super) fn missing(
 }
 
 /// Takes over the tracking positions of a frame.
-pub(super) fn read_tracking(tracking: &mut BTreeMap<Box<str>, u64>, frame: &Frame<'_>) {
+pub(crate) fn read_tracking(tracking: &mut BTreeMap<Box<str>, u64>, frame: &Frame<'_>) {
     for entry in frame.preamble().into_iter().flatten().flatten() {
         if let PreambleEntry::Tracking { name, position } = entry {
             tracking.insert(name.into(), position);
@@ -356,7 +356,7 @@ pub(super) const MISSING_SEGMENT: FormatError = FormatError::TooShort {
     found: 0,
     expected: 1,
 };
-pub(super) const OUT_OF_ORDER: FormatError = FormatError::Field {
+pub(crate) const OUT_OF_ORDER: FormatError = FormatError::Field {
     structure: "segment",
     field: "base position",
     found: 0,

@@ -4,8 +4,9 @@
 //! Invariants, on which the `unsafe` here rests:
 //! - `held` of a block counts the bytes at its start that are in memory. It only grows, under `source`.
 //! - Reading a block fills it behind what is held of it; slices reach to what is held, never beyond.
-//! - What is written to the file while it is open is written here too, where it touches what is held. So
-//!   what is held is what the file has, and who writes keeps the contract of [`Mapping::bytes`].
+//! - What is written to the file through this opening is written here too, where it touches what is held;
+//!   and nothing is read that another opening may still write: who fetches says up to where. So what is held
+//!   is what the file has, and who writes keeps the contract of [`Mapping::bytes`].
 //!
 //! A read that fails leaves everything as it was; the next one tries again.
 
@@ -83,15 +84,16 @@ impl Blocks {
         }
     }
 
-    /// Reads a block until `needed` bytes of it are held.
-    fn read(&self, block: usize, needed: usize) -> io::Result<()> {
+    /// Reads a block until `needed` bytes of it are held, and as much more as there is before offset `settled`.
+    fn read(&self, block: usize, needed: usize, settled: usize) -> io::Result<()> {
         let mut source = self.source.lock();
         let held = self.held[block].load(Ordering::Acquire) as usize;
         let Some(file) = source.as_ref().filter(|_| held < needed) else {
             return Ok(());
         };
         let start = block * BLOCK_LEN;
-        let mut bytes = vec![0; self.block_len(block) - held];
+        let len = self.block_len(block).min(settled - start);
+        let mut bytes = vec![0; len - held];
         let read = read_up_to(&**file, &mut bytes, (start + held) as u64)?;
         // SAFETY: only who holds `source` writes to the region; slices reach to what is held, and these
         // bytes lie behind.
@@ -151,10 +153,15 @@ impl Mapping for Blocks {
         false
     }
 
-    fn fetch(&self, range: Range<usize>) -> io::Result<()> {
+    fn fetch(&self, range: Range<usize>, settled: usize) -> io::Result<()> {
         self.assert_inside(&range);
+        let end = range.end;
+        assert!(
+            end <= settled,
+            "end {end} is behind {settled}, what is settled"
+        );
         while let Some((block, needed)) = self.missing(range.clone()) {
-            self.read(block, needed)?;
+            self.read(block, needed, settled)?;
         }
         Ok(())
     }
@@ -248,7 +255,7 @@ mod tests {
     }
 
     fn bytes(mapping: &dyn Mapping, range: Range<usize>) -> io::Result<&[u8]> {
-        mapping.fetch(range.clone())?;
+        mapping.fetch(range.clone(), mapping.len())?;
         // SAFETY: no test writes to what it holds a slice of.
         Ok(unsafe { mapping.bytes(range) })
     }
@@ -276,7 +283,7 @@ mod tests {
     #[should_panic(expected = "block 1 of range 65530..65540 has not been fetched")]
     fn what_was_not_fetched_is_not_shown() {
         let mapping = file().1.map(LEN).unwrap();
-        mapping.fetch(0..BLOCK_LEN).unwrap();
+        mapping.fetch(0..BLOCK_LEN, LEN).unwrap();
         // SAFETY: nobody writes to the file.
         let _ = unsafe { mapping.bytes(BLOCK_LEN - 6..BLOCK_LEN + 4) };
     }
@@ -285,7 +292,7 @@ mod tests {
     fn writes_are_seen_in_blocks_that_are_held_and_in_those_that_are_not() {
         let (_, file) = file();
         let mapping = file.map(LEN).unwrap();
-        mapping.fetch(0..10).unwrap();
+        mapping.fetch(0..10, LEN).unwrap();
         // From a block that is held into one that is not, and behind a gap.
         let start = BLOCK_LEN - 50;
         file.write_all_at(&[200; 100], start as u64).unwrap();
@@ -298,6 +305,30 @@ mod tests {
             _ => byte_at(place),
         };
         assert!((0..LEN).map(expected).eq(found.iter().copied()));
+    }
+
+    #[test]
+    fn what_another_opening_may_still_write_is_not_read_ahead() {
+        let (disk, file) = file();
+        let other = disk.open(Path::new("/a"), OpenMode::Read).unwrap();
+        let mapping = other.map(LEN).unwrap();
+        let settled = BLOCK_LEN + 50;
+        // Ahead within the block, and so to what is settled: asked again it need not be read.
+        mapping.fetch(BLOCK_LEN..BLOCK_LEN + 1, settled).unwrap();
+        let fetched = disk.held_bytes().unwrap().fetched;
+        mapping.fetch(BLOCK_LEN..settled, settled).unwrap();
+        assert_eq!(disk.held_bytes().unwrap().fetched, fetched);
+        let behind = vec![200; LEN - settled];
+        file.write_all_at(&behind, settled as u64).unwrap();
+        let found = bytes(&*mapping, 0..LEN).unwrap();
+        let before = (0..settled).map(byte_at);
+        assert!(before.chain(behind).eq(found.iter().copied()));
+    }
+
+    #[test]
+    #[should_panic(expected = "end 9 is behind 8")]
+    fn what_is_not_settled_is_not_fetched() {
+        let _ = file().1.map(LEN).unwrap().fetch(0..9, 8);
     }
 
     #[test]

@@ -860,7 +860,7 @@ fn listed(disk: &dyn Disk, path: &Path) -> Vec<String> {
 /// The mapped bytes of a range, fetched. The caller writes none of them while it holds the slice.
 #[expect(unsafe_code, reason = "the tests of a contract have to call it")]
 fn mapped(mapping: &dyn Mapping, range: Range<usize>) -> &[u8] {
-    mapping.fetch(range.clone()).unwrap();
+    mapping.fetch(range.clone(), range.end).unwrap();
     // SAFETY: the files are the test's own, and each test drops the slice (or has compared it, in
     // the same statement) before it writes those bytes or cuts the file; writes elsewhere are free.
     unsafe { mapping.bytes(range) }

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::*;
-use crate::disk::MemoryDisk;
+use crate::disk::{MemoryDisk, PreadDisk};
 
 #[test]
 fn what_is_written_and_published_is_read_and_nothing_else() {
@@ -44,6 +44,38 @@ fn a_cut_leaves_the_published_bytes_and_is_idempotent() {
             (seen, segment.bytes().unwrap()),
             (&b"all there is"[..], &b"all there is"[..])
         );
+    }
+}
+
+#[test]
+fn a_file_that_another_writes_is_followed_and_outlives_its_cut() {
+    let (memory, segment) = created();
+    // What reads without maps sees writes of its own opening only.
+    let pread = PreadDisk::new(Arc::new(memory.clone()), 0);
+    segment.write(b"first", 0).unwrap();
+    segment.publish(5);
+    let disks: [&dyn Disk; 2] = [&memory, &pread];
+    let followed = disks.map(|disk| SegmentFile::open_growing(disk, path(), 5).unwrap());
+    let seen: Vec<&[u8]> = followed.iter().map(|file| file.bytes().unwrap()).collect();
+    segment.write(b"second", 5).unwrap();
+    segment.publish(11);
+    for file in &followed {
+        let seen = file.bytes().unwrap();
+        assert_eq!(seen, b"first", "nobody said that there is more");
+        file.publish(11);
+        assert_eq!(file.bytes_in(6..9).unwrap(), b"eco");
+        file.publish(11);
+    }
+    segment.cut().unwrap();
+    assert_eq!(len_on(&memory), 11);
+    for file in &followed {
+        assert_eq!(file.bytes().unwrap(), b"firstsecond");
+        assert_eq!(file.mapped_len(), 4096);
+    }
+    assert_eq!(seen, [b"first", b"first"]);
+    for disk in disks {
+        let short = SegmentFile::open_growing(disk, path(), 12).unwrap_err();
+        assert_eq!(short.kind(), std::io::ErrorKind::UnexpectedEof);
     }
 }
 
