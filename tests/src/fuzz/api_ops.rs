@@ -96,6 +96,8 @@ impl ModelEvent {
 struct Run {
     disk: MemoryDisk,
     log: Log,
+    /// Follows the log, through closes and from the kill before.
+    follower: Log,
     model: Model,
     /// Number of the event to come, of the whole run: ids follow from it.
     next_id: u128,
@@ -109,6 +111,7 @@ impl Run {
             .open(DIR)
             .expect("a new log opens");
         Self {
+            follower: open_read_only(&disk),
             disk,
             log,
             model: Model::default(),
@@ -291,9 +294,15 @@ impl Run {
         (given, modelled, ascends)
     }
 
-    fn open(&mut self, disk: MemoryDisk) {
-        self.opened += 1;
+    /// Opens what a process that was killed has left.
+    fn open_left(&mut self, disk: MemoryDisk) {
+        self.follower = open_read_only(&disk);
         self.disk = disk;
+        self.open();
+    }
+
+    fn open(&mut self) {
+        self.opened += 1;
         let log = small_log(self.disk.clone(), self.opened).open(DIR);
         self.log = log.expect("what a log left behind opens");
         self.check_opened();
@@ -319,13 +328,13 @@ impl Run {
             self.log.append(event("dog", "Late", "")),
             Err(Error::Closed)
         ));
-        self.open(self.disk.clone());
+        self.open();
         assert_eq!(self.log.recovery().outcome, RecoveryOutcome::Clean);
     }
 
     /// What was written survives a kill, synced or not.
     fn reopen_killed(&mut self) {
-        self.open(self.disk.fork());
+        self.open_left(self.disk.fork());
     }
 
     fn reopen_robbed(&mut self, input: &mut Input<'_>) {
@@ -339,7 +348,7 @@ impl Run {
                     .expect("it was just listed");
             }
         }
-        self.open(left);
+        self.open_left(left);
     }
 
     fn check_everything(&self) {
@@ -479,17 +488,26 @@ impl Run {
             .collect()
     }
 
-    /// A reader beside the writer sees a prefix, and at least what was acknowledged as durable.
+    /// Readers beside the writer see a prefix, and at least what was acknowledged as durable.
     fn check_read_only(&self) {
-        let reader = small_log(self.disk.clone(), 1).open_read_only(DIR);
-        let reader = reader.expect("a log in use opens for reading");
-        assert!((self.model.synced..=self.head()).contains(&reader.head()));
-        let read = read(&reader, .., &Query::all(), Direction::Forward);
-        assert_eq!(read.len() as u64, reader.head() + 1 - self.model.first);
-        for (event, (position, modelled)) in read.iter().zip(self.model.retained()) {
-            modelled.check(position, event);
+        let reader = open_read_only(&self.disk);
+        let followed = self.follower.refresh().expect("a sound log is followed");
+        assert_eq!(followed, self.log.durable_head());
+        for reader in [&reader, &self.follower] {
+            assert!((self.model.synced..=self.head()).contains(&reader.head()));
+            let read = read(reader, .., &Query::all(), Direction::Forward);
+            assert_eq!(reader.first_position(), self.model.first);
+            assert_eq!(read.len() as u64, reader.head() + 1 - self.model.first);
+            for (event, (position, modelled)) in read.iter().zip(self.model.retained()) {
+                modelled.check(position, event);
+            }
         }
     }
+}
+
+fn open_read_only(disk: &MemoryDisk) -> Log {
+    let reader = small_log(disk.clone(), 1).open_read_only(DIR);
+    reader.expect("a log in use, or left by one that was killed, opens for reading")
 }
 
 fn read(
