@@ -141,11 +141,11 @@ pub(crate) struct ImportArgs {
 ///                 Otherwise payload_base64 stands in its place
 ///
 /// Works while another process writes to the log, and shows what was durable at
-/// the start. A damaged event is reported on stderr and skipped, and the exit code
-/// is then 1.
+/// the start, and with --follow what becomes durable later. A damaged event is
+/// reported on stderr and skipped, and the exit code is then 1.
 ///
-/// An --aggregate that has no events is an error, exit code 2. A --topic or --tag that
-/// no event has matches nothing, exit code 0.
+/// An --aggregate that has no events is an error, exit code 2, unless --follow is
+/// given. A --topic or --tag that no event has matches nothing, exit code 0.
 ///
 /// Ids are compared byte for byte. A UUID in lower case with hyphens is taken for a
 /// UUID, as import takes it; every other spelling is text, and a different aggregate.
@@ -181,6 +181,10 @@ pub(crate) struct CatArgs {
     /// Newest first.
     #[arg(long)]
     pub(crate) reverse: bool,
+
+    /// Go on with new events as they become durable, whoever writes them, until Ctrl-C or --limit.
+    #[arg(long, short, conflicts_with = "reverse")]
+    pub(crate) follow: bool,
 
     /// Accepted for symmetry: the output is always JSON.
     #[arg(long)]
@@ -300,7 +304,8 @@ Examples:
   annals cat dogs
   annals cat dogs --aggregate dog-1
   annals cat dogs --topic Registered --topic TrickAdded --tag kennel:north
-  annals cat dogs --reverse --limit 10";
+  annals cat dogs --reverse --limit 10
+  annals cat dogs --follow --from 1000 | jq --unbuffered .topic";
 
 const STAT_EXAMPLES: &str = "\
 Examples:

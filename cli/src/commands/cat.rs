@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::ops::Bound;
 
-use annals_engine::{AggregateId, Direction, EventsIn, Log, Query, QueryItem, View};
+use annals_engine::{AggregateId, Direction, Event, EventsIn, Log, Query, QueryItem, View};
 
 use crate::args::CatArgs;
 use crate::commands::Outcome;
@@ -12,62 +12,118 @@ use crate::event_line::write_event;
 use crate::log_report::say_what_may_be_missing;
 
 pub(crate) fn run(args: &CatArgs, out: &mut impl Write) -> Result<Outcome, CliError> {
-    let log = Log::open_read_only(&args.dir)?;
+    // Without --follow one moment is shown, and nobody looks for more.
+    let options = Log::options().background(args.follow);
+    let log = options.open_read_only(&args.dir)?;
     let view = log.view();
     say_what_may_be_missing(&args.dir, log.recovery());
-    let (query, positions) = (query(args), positions(args));
-    let limit = args.limit.unwrap_or(u64::MAX);
-    // An aggregate is read by its versions, so what else was asked for is looked at event by event.
-    let (events, sift) = match &args.aggregate {
-        Some(id) => (events_of_aggregate(args, &view, id)?, true),
-        None => (view.read(positions, &query, direction(args)), false),
+    let aggregate = args.aggregate.as_deref().map(AggregateId::parse);
+    let mut printer = Printer {
+        query: query(args),
+        positions: positions(args),
+        aggregate: aggregate.transpose()?,
+        left: args.limit.unwrap_or(u64::MAX),
+        damage_found: false,
     };
-
-    let mut printed = 0;
-    let mut damage_found = false;
-    for event in events {
-        if printed == limit {
-            break;
-        }
-        match event {
-            Ok(event) => {
-                if sift && !(contains(positions, event.position()) && query.matches(&event)) {
-                    continue;
-                }
-                write_event(out, &event)?;
-                out.write_all(b"\n")?;
-                printed += 1;
-            }
-            Err(error) if error.is_corrupt() || error.is_expired() => {
-                damage_found |= error.is_corrupt();
-                // In its place among the events, for whoever reads both streams in one terminal.
-                out.flush()?;
-                error::say(&error);
-            }
-            Err(error) => return Err(error.into()),
-        }
+    let events = match &printer.aggregate {
+        Some(id) => events_of_aggregate(args, &view, id)?,
+        None => view.read(printer.positions, &printer.query, direction(args)),
+    };
+    printer.print(events, out)?;
+    if args.follow {
+        let before_first = args.from.map_or(0, |from| from.saturating_sub(1));
+        printer.follow(&log, view.durable_head().max(before_first), out)?;
     }
-    Ok(Outcome::of_damage(damage_found))
+    Ok(Outcome::of_damage(printer.damage_found))
+}
+
+/// Prints what was asked for and no more.
+struct Printer {
+    query: Query,
+    positions: Positions,
+    aggregate: Option<AggregateId>,
+    /// How many events may still be printed.
+    left: u64,
+    damage_found: bool,
+}
+
+impl Printer {
+    fn print(&mut self, events: EventsIn<'_>, out: &mut impl Write) -> Result<(), CliError> {
+        for event in events {
+            if self.left == 0 {
+                break;
+            }
+            match event {
+                Ok(event) => {
+                    if !self.is_wanted(&event) {
+                        continue;
+                    }
+                    write_event(out, &event)?;
+                    out.write_all(b"\n")?;
+                    self.left -= 1;
+                }
+                Err(error) if error.is_corrupt() || error.is_expired() => {
+                    self.damage_found |= error.is_corrupt();
+                    // In its place among the events, for whoever reads both streams in one terminal.
+                    out.flush()?;
+                    error::say(&error);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether an event of the right topic and tags, or of the right aggregate, is all else that was asked for.
+    fn is_wanted(&self, event: &Event<'_>) -> bool {
+        let Some(aggregate) = &self.aggregate else {
+            return true;
+        };
+        contains(self.positions, event.position())
+            && event.aggregate_id().as_ref() == Some(aggregate)
+            && self.query.matches(event)
+    }
+
+    /// Prints what becomes durable behind position `shown`, until enough is printed or somebody ends it.
+    fn follow(&mut self, log: &Log, mut shown: u64, out: &mut impl Write) -> Result<(), CliError> {
+        while self.left > 0 {
+            out.flush()?;
+            let Some(next) = log.subscribe(shown, Query::all()).next() else {
+                break;
+            };
+            let view = log.view();
+            // An error in the place of an event is met there; any other says why there is no more.
+            if view.durable_head() <= shown {
+                next?;
+            }
+            let new = (Bound::Excluded(shown), Bound::Unbounded);
+            let events = view.read(new, &self.query, Direction::Forward);
+            shown = view.durable_head().max(shown);
+            self.print(events, out)?;
+        }
+        Ok(())
+    }
 }
 
 fn events_of_aggregate<'v>(
     args: &CatArgs,
     view: &'v View,
-    id: &str,
+    aggregate: &AggregateId,
 ) -> Result<EventsIn<'v>, CliError> {
-    let aggregate = AggregateId::parse(id)?;
-    match view.version(&aggregate) {
+    match view.version(aggregate) {
+        // It may be about to begin.
+        Ok(None) if args.follow => {}
         Ok(None) => {
             return Err(CliError::UnknownAggregate {
                 dir: args.dir.clone(),
-                id: id.to_owned(),
+                id: aggregate.to_string(),
             });
         }
         // Where events are damaged nobody can say; what can be read of it is shown.
         Err(error) if error.is_corrupt() => {}
         other => drop(other?),
     }
-    Ok(view.read_aggregate(&aggregate, .., direction(args)))
+    Ok(view.read_aggregate(aggregate, .., direction(args)))
 }
 
 fn query(args: &CatArgs) -> Query {

@@ -15,7 +15,8 @@ use crate::output::write_json_line;
 use crate::table::{Align, Table};
 
 pub(crate) fn run(args: &StatArgs, out: &mut impl Write) -> Result<Outcome, CliError> {
-    let log = Log::open_read_only(&args.dir)?;
+    // As it is now: nobody looks for more.
+    let log = Log::options().background(false).open_read_only(&args.dir)?;
     // First, so that the indexes it opens are among those told of.
     let aggregates = log.count_aggregates()?;
     let stats = log.stats()?;

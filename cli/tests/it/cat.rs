@@ -144,3 +144,53 @@ fn a_reader_that_leaves_early_is_no_error() {
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), output.stderr), (Some(0), Vec::new()));
 }
+
+#[test]
+fn follow_prints_what_is_there_and_then_what_comes() {
+    let dir = tempdir().unwrap();
+    let dir = dir.path();
+    fill(dir);
+    let dir_name = dir.to_str().unwrap();
+    let follow = |options: &[&str]| {
+        let args = ["cat", dir_name, "--follow"].into_iter();
+        let mut child = annals(args.chain(options.iter().copied()))
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        (child, lines)
+    };
+    let position = |line: std::io::Result<String>| -> u64 {
+        let event: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
+        event["position"].as_u64().unwrap()
+    };
+    let (mut child, mut lines) = follow(&["--from", "8"]);
+    let (mut of_new, mut new_lines) = follow(&["--aggregate", "new", "--tag", "x"]);
+    let (mut limited, limited_lines) = follow(&["--topic", "N", "--limit", "2"]);
+    let (mut ahead, mut lines_ahead) = follow(&["--from", "14"]);
+    for expected in 8..=10 {
+        assert_eq!(position(lines.next().unwrap()), expected);
+    }
+    for expected in [11, 13, 15] {
+        let line = |tag: &str| {
+            format!(
+                "{{\"aggregate_id\":\"new\",\"topic\":\"N\",\"payload\":1,\"tags\":[\"{tag}\"]}}\n"
+            )
+        };
+        import(dir, &["--batch", "1"], &(line("x") + &line("y"))).code(0);
+        assert_eq!(position(lines.next().unwrap()), expected);
+        assert_eq!(position(lines.next().unwrap()), expected + 1);
+        assert_eq!(position(new_lines.next().unwrap()), expected);
+    }
+    assert_eq!(position(lines_ahead.next().unwrap()), 14);
+    assert_eq!(limited_lines.map(position).collect::<Vec<_>>(), [11, 12]);
+    assert!(limited.wait().unwrap().success());
+    for child in [&mut child, &mut of_new, &mut ahead] {
+        assert!(child.try_wait().unwrap().is_none(), "it goes on");
+        child.kill().unwrap();
+        let _ = child.wait().unwrap();
+    }
+    cat(dir, &["--follow", "--reverse"])
+        .code(2)
+        .usage("--reverse");
+}
