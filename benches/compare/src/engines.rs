@@ -23,6 +23,9 @@ pub(crate) static ALL: [Kind; 7] = [
     heed::KIND,
 ];
 
+/// Cache of those engines that have one of their own: the others have all of the system's.
+const CACHE_LEN: usize = 1 << 30;
+
 /// The engine of this name.
 pub(crate) fn named(name: &str) -> Option<&'static Kind> {
     ALL.iter().find(|kind| kind.name == name)

@@ -73,7 +73,7 @@ pub(crate) fn markdown(results: &Results) -> String {
 const NOTES: &str = "
 Best of each row in bold; latencies in microseconds as p50/p99. `+group`: behind a group commit of the application's,
 which engines with one of their own do not need. ° loses on kill what it has acknowledged as buffered. ' is always
-durable, with 100 commits in flight instead of 100 events in a commit.
+durable, with 100 commits in flight instead of 100 events in a commit. W8 is judged by its writer.
 ";
 
 struct Row<'a> {

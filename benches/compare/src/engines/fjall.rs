@@ -8,6 +8,7 @@ use std::path::Path;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use parking_lot::Mutex;
 
+use super::CACHE_LEN;
 use super::stored_event::{decode, encode, version_key};
 use crate::engine::{Buffered, Commit, Durability, Engine, Failure, Form, GroupCommit, Kind, Seen};
 
@@ -20,7 +21,7 @@ pub(super) const KIND: Kind = Kind {
 };
 
 fn open(dir: &Path, durability: Durability, _events: u64) -> Result<Box<dyn Engine>, Failure> {
-    let database = Database::builder(dir).cache_size(256 << 20).open()?;
+    let database = Database::builder(dir).cache_size(CACHE_LEN as u64).open()?;
     let events = database.keyspace("events", KeyspaceCreateOptions::default)?;
     let versions = database.keyspace("versions", KeyspaceCreateOptions::default)?;
     let head = head(&events)?;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 
+use super::CACHE_LEN;
 use super::stored_event::{decode, encode, version_key};
 use crate::engine::{Buffered, Commit, Durability, Engine, Failure, Form, GroupCommit, Kind, Seen};
 
@@ -23,7 +24,9 @@ const EVENTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("events");
 const VERSIONS: TableDefinition<'_, &[u8; 24], u64> = TableDefinition::new("versions");
 
 fn open(dir: &Path, durability: Durability, _events: u64) -> Result<Box<dyn Engine>, Failure> {
-    let database = Database::create(dir.join("events.redb"))?;
+    let database = Database::builder()
+        .set_cache_size(CACHE_LEN)
+        .create(dir.join("events.redb"))?;
     if database.begin_read()?.list_tables()?.next().is_none() {
         let write = database.begin_write()?;
         write.open_table(EVENTS)?;

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use parking_lot::Mutex;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params};
 
+use super::CACHE_LEN;
 use crate::engine::{Buffered, Commit, Durability, Engine, Failure, Form, GroupCommit, Kind, Seen};
 
 pub(super) const KIND: Kind = Kind {
@@ -56,7 +57,7 @@ fn open(dir: &Path, durability: Durability, _events: u64) -> Result<Box<dyn Engi
 fn connect(path: &Path) -> Result<Connection, Failure> {
     let connection = Connection::open(path)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
-    connection.pragma_update(None, "cache_size", -262_144)?;
+    connection.pragma_update(None, "cache_size", -(CACHE_LEN as i64 >> 10))?;
     connection.pragma_update(None, "mmap_size", 8_i64 << 30)?;
     connection.set_prepared_statement_cache_capacity(16);
     Ok(connection)

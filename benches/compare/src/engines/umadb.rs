@@ -11,7 +11,6 @@ use std::thread::JoinHandle;
 use tokio::sync::{mpsc, oneshot, watch};
 use umadb_core::db::{UmaDb, is_integrity_error};
 use umadb_core::mvcc::{Mvcc, StorageOptions};
-use umadb_core::pager::ReadMethod;
 use umadb_core::writer_thread_blocking::writer_thread_blocking;
 use umadb_core::writer_thread_request::WriterThreadRequest;
 use umadb_dcb::{
@@ -19,7 +18,7 @@ use umadb_dcb::{
     DcbSequencedEvent,
 };
 
-use super::aggregate_tag;
+use super::{CACHE_LEN, aggregate_tag};
 use crate::engine::{
     Buffered, Commit, Conditional, Durability, Engine, Failure, Form, Kind, NewEvent, Pipeline,
     Seen,
@@ -43,8 +42,7 @@ const PAGE_LEN: u32 = 4096;
 fn open(dir: &Path, _durability: Durability, _events: u64) -> Result<Box<dyn Engine>, Failure> {
     let options = StorageOptions::default()
         .db_path(dir)
-        .read_method(ReadMethod::Mmap)
-        .page_cache_max_mb(256);
+        .page_cache_max_mb(CACHE_LEN >> 20);
     let mvcc = Arc::new(Mvcc::new(false, options)?);
     let store = UmaDb::from_arc(mvcc.clone());
     let (requests, queue) = mpsc::channel(QUEUE_LEN);
