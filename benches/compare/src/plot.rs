@@ -68,7 +68,14 @@ impl Panel {
         if bars.is_empty() {
             return None;
         }
-        bars.extend(bar(RAW.to_owned(), "raw"));
+        let greatest = bars.iter().map(|bar| bar.value).fold(0.0, f64::max);
+        let raw = bar(RAW.to_owned(), "raw");
+        // Where nobody comes near the limit its bar would leave the others nothing to be told apart by.
+        let (near, far) = match raw {
+            Some(raw) if raw.value > 2.0 * greatest => (None, Some(raw)),
+            raw => (raw, None),
+        };
+        bars.extend(near);
         bars.sort_by(|one, other| {
             let order = other.value.total_cmp(&one.value);
             if workload.higher_is_better {
@@ -82,8 +89,11 @@ impl Panel {
         } else {
             "less"
         };
+        let far = far.map_or(String::new(), |raw| {
+            format!("; raw limit {}", figure(raw.value))
+        });
         let title = format!(
-            "{}: {}, {} ({better} is better)",
+            "{}: {}, {} ({better} is better{far})",
             workload.name, workload.what, workload.unit
         );
         Some(Self { title, bars })
@@ -114,7 +124,7 @@ text {{ fill: #e6edf3 }} .foot {{ fill: #9198a1 }} .own {{ fill: #f0883e }} .pee
     }
     let machine = &results.machine;
     let foot = format!(
-        "{} UTC, {}, {} cores, {}, {}; {} events; medians of {} rounds",
+        "{} UTC, {}, {} cores, {}, {}; {} events; medians of {} round{}",
         results.date,
         machine.processor,
         machine.cores,
@@ -122,6 +132,7 @@ text {{ fill: #e6edf3 }} .foot {{ fill: #9198a1 }} .own {{ fill: #f0883e }} .pee
         machine.file_system,
         figure(results.events as f64),
         results.rounds,
+        if results.rounds == 1 { "" } else { "s" },
     );
     let _ = writeln!(
         svg,

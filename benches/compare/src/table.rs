@@ -18,7 +18,7 @@ pub(crate) fn markdown(results: &Results) -> String {
         .collect();
     let _ = writeln!(
         text,
-        "{} UTC, commit {}: {}, {} cores, {} GiB, {}, {}, {}. {} events over {} aggregates, medians of {} rounds.",
+        "{} UTC, commit {}: {}, {} cores, {} GiB, {}, {}, {}. {} events over {} aggregates, medians of {} round{}.",
         results.date,
         results.commit,
         machine.processor,
@@ -30,6 +30,7 @@ pub(crate) fn markdown(results: &Results) -> String {
         number(results.events as f64),
         number((results.events / 10) as f64),
         results.rounds,
+        if results.rounds == 1 { "" } else { "s" },
     );
     if let Some((greatest, median)) = results.foreign_cpu() {
         let _ = writeln!(

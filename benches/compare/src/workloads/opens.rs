@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use super::reads::read_aggregate;
+use super::reads::Aggregates;
 use super::{audit, meter, open};
 use crate::disk_use::DiskUse;
 use crate::engine::{Durability, Failure, Kind};
 use crate::job::{Figures, Job};
-use crate::source::{Glance, Source, Tally};
+use crate::source::{Source, Tally};
 
 /// W6killed. Everything is read afterwards: what was acknowledged has to be there.
 pub(crate) fn after_kill(job: &Job, kind: &Kind) -> Result<Figures, Failure> {
@@ -21,24 +21,19 @@ pub(crate) fn after_close(job: &Job, kind: &Kind) -> Result<Figures, Failure> {
 
 /// From nothing to the first aggregate that was read.
 fn timed_open(job: &Job, kind: &Kind, audits: bool) -> Result<Figures, Failure> {
-    let source = Source::loaded(job.events);
-    let last = Glance::of_aggregates(&source, job.events)
-        .into_iter()
-        .enumerate()
-        .find(|(_, glance)| glance.events > 0);
-    let (number, expected) = last.ok_or_else(|| Failure::broken("a store of no events"))?;
-    let aggregate = source.aggregate(number);
+    let mut aggregates = Aggregates::of_about_ten(job.events);
     let meter = meter();
     // An open is too short to see in the system's ticks what else was going on.
     std::thread::sleep(AROUND);
     let start = Instant::now();
     let engine = open(job, kind, Durability::Durable)?;
     let opened = start.elapsed();
-    read_aggregate(&*engine, aggregate, expected)?;
+    aggregates.read_next(&*engine)?;
     let elapsed = start.elapsed();
     std::thread::sleep(AROUND);
     let figures = Figures::of(elapsed.as_secs_f64() * 1e3, meter);
     if audits {
+        let source = Source::loaded(job.events);
         audit(&*engine, 0, Tally::of_source(&source, job.events))?;
     }
     engine.close()?;

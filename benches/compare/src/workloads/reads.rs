@@ -114,7 +114,7 @@ impl Aggregates {
     }
 }
 
-pub(super) fn read_aggregate(
+fn read_aggregate(
     engine: &dyn Engine,
     aggregate: [u8; 16],
     expected: Glance,
