@@ -156,17 +156,14 @@ impl Row<'_> {
             }
             _ => String::new(),
         };
-        let more = match (
-            self.workload.name,
-            median.more.get("reads_per_s"),
-            median.more.get("allocated"),
-        ) {
-            ("W8", Some(reads), _) => format!("; {} reads/s", figure(*reads)),
-            ("W7bytes", _, Some(allocated)) => {
-                format!(" ({} with what is prepared)", figure(*allocated))
-            }
-            _ => String::new(),
+        let more = |name: &str| median.more.get(name).map(|value| figure(*value));
+        let more = match self.workload.name {
+            "W6killed" | "W6clean" => more("open_ms").map(|open| format!(" (open alone {open})")),
+            "W7bytes" => more("allocated").map(|bytes| format!(" ({bytes} with what is prepared)")),
+            "W8" => more("reads_per_s").map(|reads| format!("; {reads} reads/s")),
+            _ => None,
         };
+        let more = more.unwrap_or_default();
         format!("{value}{latency}{more}")
     }
 }
