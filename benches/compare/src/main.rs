@@ -48,6 +48,11 @@ struct Options {
     #[arg(long, value_delimiter = ',')]
     peers: Vec<String>,
 
+    /// On a machine that others use too: waits, a minute at most, until fewer cores than this are busy for others,
+    /// and measures again, three times at most, what was disturbed all the same.
+    #[arg(long, value_name = "CORES")]
+    quiet: Option<f64>,
+
     /// A directory of the disk that is meant: the stores are made in it, and removed.
     #[arg(long, default_value = "target/compare")]
     dir: PathBuf,
@@ -103,6 +108,7 @@ fn run(options: &Options) -> Result<(), Failure> {
         kinds: runner::kinds(&options.peers)?,
         only: runner::only(&options.only)?,
         home: home.path().to_owned(),
+        quiet: options.quiet,
     };
     let results = plan.run()?;
     std::fs::write(path, serde_json::to_string_pretty(&results)? + "\n")?;
