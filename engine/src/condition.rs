@@ -6,12 +6,13 @@
 //!
 //! Source: <https://dcb.events/specification/>, the append condition.
 
-use annals_index::KeyHash;
+use annals_index::{KeyHash, KeyIndex};
 use annals_segments::format::record::walk_records;
+use smallvec::SmallVec;
 
 use crate::error::Error;
 use crate::prepared::PreparedBatch;
-use crate::query::{Direction, Query};
+use crate::query::{Direction, Query, QueryItem};
 use crate::segment::LogIdentity;
 use crate::view::View;
 
@@ -26,13 +27,56 @@ pub(crate) struct Clause {
 #[derive(Debug)]
 pub(crate) struct Conditions {
     clauses: Vec<Clause>,
+    /// The keys of each clause's query.
+    keys: Vec<QueryKeys>,
     /// Nothing up to here is in conflict.
     checked: u64,
 }
 
-impl Conditions {
-    pub(crate) fn new(clauses: Vec<Clause>) -> Self {
+/// The keys of a query, hashed in the caller's thread.
+#[derive(Debug)]
+struct QueryKeys {
+    /// Whether events without these keys may match.
+    is_all: bool,
+    items: SmallVec<[ItemKeys; 1]>,
+}
+
+/// An event that matches holds all of the tags, and one of the topics, if there are any.
+#[derive(Debug)]
+struct ItemKeys {
+    tags: SmallVec<[KeyHash; 2]>,
+    topics: SmallVec<[KeyHash; 1]>,
+}
+
+impl QueryKeys {
+    fn of(query: &Query, log: &LogIdentity) -> Self {
+        let keys_of = |item: &QueryItem| ItemKeys {
+            tags: item.tags().iter().map(|tag| log.tag(tag)).collect(),
+            topics: item.topics().iter().map(|topic| log.topic(topic)).collect(),
+        };
         Self {
+            is_all: query.is_all(),
+            items: query.items().iter().map(keys_of).collect(),
+        }
+    }
+}
+
+impl ItemKeys {
+    /// Whether an event from `ordinal` on may hold what is asked for.
+    fn may_lie_behind(&self, index: &dyn KeyIndex, ordinal: u32) -> bool {
+        let is_behind = |key: &KeyHash| index.postings(*key).last() >= Some(ordinal);
+        self.tags.iter().all(is_behind)
+            && (self.topics.is_empty() || self.topics.iter().any(is_behind))
+    }
+}
+
+impl Conditions {
+    pub(crate) fn new(clauses: Vec<Clause>, log: &LogIdentity) -> Self {
+        let keys = clauses
+            .iter()
+            .map(|clause| QueryKeys::of(&clause.query, log));
+        Self {
+            keys: keys.collect(),
             clauses,
             checked: 0,
         }
@@ -48,8 +92,12 @@ impl Conditions {
     /// [`Error::ConditionConflict`] for the first clause that fails; [`Error::Corrupt`] and [`Error::Io`]
     /// when it cannot be told whether one does.
     pub(crate) fn check(&mut self, view: &View) -> Result<(), Error> {
-        for (number, clause) in self.clauses.iter().enumerate() {
-            let positions = clause.after.max(self.checked).saturating_add(1)..;
+        for (number, (clause, keys)) in self.clauses.iter().zip(&self.keys).enumerate() {
+            let first = clause.after.max(self.checked).saturating_add(1);
+            if !may_match(view, keys, first)? {
+                continue;
+            }
+            let positions = first..;
             let mut found = Vec::new();
             for event in view.read_visible(positions, &clause.query, Direction::Forward) {
                 found.push(event?.position());
@@ -64,20 +112,20 @@ impl Conditions {
     }
 
     /// Keys of which an event must hold one to match any clause; `None` when events without keys may.
-    pub(crate) fn keys(&self, log: &LogIdentity) -> Option<Vec<KeyHash>> {
-        let mut keys = Vec::new();
-        for clause in &self.clauses {
-            if clause.query.is_all() {
+    pub(crate) fn keys(&self) -> Option<SmallVec<[KeyHash; 4]>> {
+        let mut all = SmallVec::new();
+        for keys in &self.keys {
+            if keys.is_all {
                 return None;
             }
-            for item in clause.query.items() {
-                match item.tags().first() {
-                    Some(tag) => keys.push(log.tag(tag)),
-                    None => keys.extend(item.topics().iter().map(|topic| log.topic(topic))),
+            for item in &keys.items {
+                match item.tags.first() {
+                    Some(tag) => all.push(*tag),
+                    None => all.extend(item.topics.iter().copied()),
                 }
             }
         }
-        Some(keys)
+        Some(all)
     }
 
     /// Checks a batch of the same group, whose events will lie from `first` on, and nobody sees yet.
@@ -101,6 +149,24 @@ impl Conditions {
         }
         Ok(())
     }
+}
+
+/// Whether an event from `first` on may match: a quick look where only the newest events are left to be looked
+/// at, as for a leader.
+fn may_match(view: &View, keys: &QueryKeys, first: u64) -> Result<bool, Error> {
+    if first > view.head() {
+        return Ok(false);
+    }
+    let newest = view.set.segments.last();
+    let newest = newest.filter(|segment| segment.base_position <= first && !keys.is_all);
+    let Some(segment) = newest.filter(|segment| segment.lost_keys().is_none()) else {
+        return Ok(true);
+    };
+    let ordinal = u32::try_from(first - segment.base_position).unwrap_or(u32::MAX);
+    segment.with_index(|index| {
+        let mut items = keys.items.iter();
+        items.any(|item| item.may_lie_behind(index, ordinal))
+    })
 }
 
 fn conflict(clause: usize, positions: Vec<u64>, head: u64) -> Result<(), Error> {

@@ -84,7 +84,7 @@ impl PreparedBatch {
                 .into_iter()
                 .map(|(id, expected)| (key_of(log, &id), id, expected))
                 .collect(),
-            conditions: Conditions::new(clauses),
+            conditions: Conditions::new(clauses, log),
             tracking,
             durability,
             has_given_ids: !events.is_empty()

@@ -244,7 +244,7 @@ impl Writer {
     ) -> Result<Versions, Error> {
         if !batch.conditions.is_empty() {
             batch.conditions.check(&inner.view())?;
-            for place in group.that_may_match(&batch.conditions, &inner.log) {
+            for place in group.that_may_match(&batch.conditions) {
                 let placed = &group.placed[place];
                 batch
                     .conditions

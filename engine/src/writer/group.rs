@@ -4,14 +4,13 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use annals_index::KeyHash;
+use annals_index::{BuildKeyHasher, KeyHash};
 use smallvec::SmallVec;
 
 use crate::aggregate_id::AggregateId;
 use crate::commit::{Outcome, Submission};
 use crate::condition::Conditions;
 use crate::prepared::PreparedBatch;
-use crate::segment::LogIdentity;
 
 /// Batches placed but not written yet.
 #[derive(Debug, Default)]
@@ -23,10 +22,11 @@ pub(super) struct Group {
     pub(super) versions: HashMap<AggregateId, u64>,
     /// Whether batches follow in this group, which have to know what this one does.
     pub(super) has_more: bool,
-    /// Ids and keys of the first `noted` of the placed batches, for those behind that ask.
-    pub(super) ids: HashSet<[u8; 16]>,
-    pub(super) keys: HashMap<KeyHash, Vec<usize>>,
-    pub(super) noted: usize,
+    /// Ids and keys of the first of the placed batches, for those behind that ask.
+    ids: HashSet<[u8; 16]>,
+    ids_noted: usize,
+    keys: HashMap<KeyHash, SmallVec<[u32; 4]>, BuildKeyHasher>,
+    keys_noted: usize,
     /// Topics that the group defines.
     pub(super) new_topics: Vec<(u32, Box<str>)>,
     pub(super) tracking: Vec<(Box<str>, u64)>,
@@ -71,53 +71,40 @@ impl Group {
         self.versions.clear();
         self.ids.clear();
         self.keys.clear();
-        self.noted = 0;
+        (self.ids_noted, self.keys_noted) = (0, 0);
         self.new_topics.clear();
         self.tracking.clear();
         self.dictionary = None;
         self.wants_sync = false;
     }
 
-    /// Notes ids and keys of what was placed since they were last asked for.
-    pub(super) fn note_placed(&mut self) {
-        for (place, placed) in self.placed.iter().enumerate().skip(self.noted) {
-            self.ids
-                .extend(placed.batch.records.iter().map(|record| record.event_id));
-            for key in &placed.batch.keys {
-                let places = self.keys.entry(*key).or_default();
-                if places.last() != Some(&place) {
-                    places.push(place);
-                }
-            }
-        }
-        self.noted = self.placed.len();
-    }
-
     /// Whether an event of the group has the id of one of the batch.
     pub(super) fn holds_id_of(&mut self, batch: &PreparedBatch) -> bool {
-        self.note_placed();
-        batch
-            .records
-            .iter()
-            .any(|record| self.ids.contains(&record.event_id))
+        for placed in &self.placed[self.ids_noted..] {
+            let records = placed.batch.records.iter();
+            self.ids.extend(records.map(|record| record.event_id));
+        }
+        self.ids_noted = self.placed.len();
+        let mut records = batch.records.iter();
+        records.any(|record| self.ids.contains(&record.event_id))
     }
 
     /// The batches of the group that may match the conditions, in order.
-    pub(super) fn that_may_match(
-        &mut self,
-        conditions: &Conditions,
-        log: &LogIdentity,
-    ) -> Vec<usize> {
-        self.note_placed();
-        let Some(keys) = conditions.keys(log) else {
+    pub(super) fn that_may_match(&mut self, conditions: &Conditions) -> SmallVec<[usize; 4]> {
+        for (place, placed) in self.placed.iter().enumerate().skip(self.keys_noted) {
+            for key in &placed.batch.keys {
+                let places = self.keys.entry(*key).or_default();
+                if places.last() != Some(&(place as u32)) {
+                    places.push(place as u32);
+                }
+            }
+        }
+        self.keys_noted = self.placed.len();
+        let Some(keys) = conditions.keys() else {
             return (0..self.placed.len()).collect();
         };
-        let mut places: Vec<usize> = keys
-            .iter()
-            .filter_map(|key| self.keys.get(key))
-            .flatten()
-            .copied()
-            .collect();
+        let found = keys.iter().filter_map(|key| self.keys.get(key)).flatten();
+        let mut places: SmallVec<[usize; 4]> = found.map(|place| *place as usize).collect();
         places.sort_unstable();
         places.dedup();
         places
