@@ -340,6 +340,12 @@ impl Segment {
         }
     }
 
+    /// A step of [`SealedIndex::touch`], when the index is open.
+    pub(crate) fn touch_index(&self, key: KeyHash, step: u8) -> u8 {
+        let sealed = self.sealed_index.get();
+        sealed.map_or(0, |sealed| sealed.touch(key, step))
+    }
+
     /// Whether the segment may hold an event with this id, by the times in version 7 ids.
     pub(crate) fn may_hold_id(&self, event_id: &[u8; 16]) -> Result<bool, Error> {
         if let Some(times) = self.id_times.get() {
@@ -654,25 +660,9 @@ impl Segment {
         })
     }
 
-    /// Brings the start of a record of a mapped file into the cache.
-    pub(crate) fn touch_record(&self, offset: u32) -> usize {
-        let record = self
-            .resident_bytes()
-            .and_then(|bytes| bytes.get(offset as usize..));
-        record.and_then(peek_distance).unwrap_or(0)
-    }
-
     /// The published bytes of a mapped file.
     pub(crate) fn resident_bytes(&self) -> Option<&[u8]> {
         self.file().ok()?.resident_bytes()
-    }
-
-    /// Brings the frame header of a record into the cache, which [`Segment::touch_record`] has been
-    /// called for.
-    pub(crate) fn touch_header(&self, offset: u32) -> usize {
-        let start = (offset as usize).wrapping_sub(self.touch_record(offset));
-        let byte = self.resident_bytes().and_then(|bytes| bytes.get(start));
-        byte.map_or(0, |byte| usize::from(*byte))
     }
 
     /// The name of a topic, as a record of this segment numbers it.

@@ -150,6 +150,18 @@ impl SegmentSet {
         place.ok()
     }
 
+    /// Brings what the newest segments know of a key into the processor's cache. Looked up one after the other, as
+    /// the links lead, each would be a wait of its own.
+    pub(crate) fn touch(&self, key: KeyHash) {
+        let newest = &self.segments[self.segments.len().saturating_sub(TOUCHED)..];
+        let step = |step| {
+            newest
+                .iter()
+                .fold(0, |sum, segment| sum ^ segment.touch_index(key, step))
+        };
+        std::hint::black_box(step(0) ^ step(1));
+    }
+
     /// The places of the segments that may hold `key`, newest first.
     pub(crate) fn holding(&self, key: KeyHash) -> Holding<'_> {
         let pass: Visit = |_, _, _| {};
@@ -285,6 +297,8 @@ impl SegmentSet {
     }
 }
 
+/// Segments of which an aggregate is expected to be in several.
+const TOUCHED: usize = 8;
 /// Segments that are looked for at most before a query asks each segment in turn.
 const MATCHING_MAX: usize = 64;
 

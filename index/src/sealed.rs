@@ -119,6 +119,23 @@ impl<B: AsRef<[u8]>> SealedIndex<B> {
         })
     }
 
+    /// Brings what a lookup of `key` reads first into the processor's cache. Whoever is about to ask several
+    /// indexes asks all of them for `step` 0, then all for 1: so the waits for memory overlap.
+    #[must_use = "a value that is not used is not waited for either"]
+    pub fn touch(&self, key: KeyHash, step: u8) -> u8 {
+        let bits = self.header.key_directory_bits;
+        let bucket = directory::bucket_of(key.to_bits(), bits);
+        let directory = self.section::<4>(&self.layout.key_directory);
+        let Some(start) = directory.get(bucket) else {
+            return 0;
+        };
+        if step == 0 {
+            return start[0];
+        }
+        let entry = self.key_entries().get(u32::from_le_bytes(*start) as usize);
+        entry.map_or(0, |entry| entry[0])
+    }
+
     /// Time of the last sample; 0 without events.
     pub(crate) fn last_sample_us(&self) -> u64 {
         let last = self.samples().last().map(Sample::decode);

@@ -4,6 +4,7 @@
 use std::ops::Range;
 
 use annals_index::{KeyHash, KeyIndex, Postings};
+use annals_segments::format::record::{peek_distance, record_len};
 
 use super::View;
 use crate::aggregate_id::AggregateId;
@@ -27,6 +28,23 @@ pub(super) struct AggregateCursor {
     ahead: Vec<RecordPlace>,
     /// How many of them have been shown.
     shown: usize,
+}
+
+fn touch_start(bytes: &[u8], offset: usize) -> u8 {
+    bytes.get(offset).copied().unwrap_or(0)
+}
+
+/// The frame header of a record that has been touched, and the cache lines of its body, of which most have few.
+fn touch_rest(bytes: &[u8], offset: usize) -> u8 {
+    let Some(record) = bytes.get(offset..) else {
+        return 0;
+    };
+    let Some(distance) = peek_distance(record) else {
+        return 0;
+    };
+    let body = record.iter().take(record_len(record).min(TOUCHED_LEN_MAX));
+    let lines = body.step_by(CACHE_LINE).fold(0, |sum, byte| sum ^ byte);
+    lines ^ touch_start(bytes, offset.wrapping_sub(distance))
 }
 
 /// The records of a key, newest first, as long as they are few.
@@ -92,6 +110,7 @@ impl AggregateCursor {
             .log
             .aggregate(id.kind(), id.as_bytes())
             .expect("an id has a key");
+        view.set.touch(key);
         // Most aggregates are small and read whole: then the lookups that find their segments find their
         // records too.
         let mut found = Found::new(view, versions == (0..u64::MAX));
@@ -188,14 +207,18 @@ impl AggregateCursor {
     /// in the cache. Asked for together, they arrive together.
     fn touch(&self, view: &View) {
         let window = &self.ahead[..self.ahead.len().min(LOOK_AHEAD)];
-        let records = window
-            .iter()
-            .map(|record| record.segment(view).touch_record(record.offset));
-        let records = records.sum::<usize>();
-        let headers = window
-            .iter()
-            .map(|record| record.segment(view).touch_header(record.offset));
-        std::hint::black_box(records + headers.sum::<usize>());
+        let mut bytes: (u32, &[u8]) = (u32::MAX, &[]);
+        let mut sum = 0;
+        for touch in [touch_start, touch_rest] {
+            for record in window {
+                if record.place != bytes.0 {
+                    let resident = record.segment(view).resident_bytes();
+                    bytes = (record.place, resident.unwrap_or_default());
+                }
+                sum ^= touch(bytes.1, record.offset as usize);
+            }
+        }
+        std::hint::black_box(sum);
     }
 
     /// Appends the places of these postings to what is looked up, in the order in which they are shown.
@@ -298,3 +321,6 @@ fn partition_point(mut range: Range<usize>, is_before: impl Fn(usize) -> bool) -
 const LOOK_AHEAD: usize = 32;
 /// And at most, of one segment.
 const LOOK_AHEAD_MAX: usize = 256;
+const CACHE_LINE: usize = 64;
+/// Beyond this a record is read at the speed of the memory.
+const TOUCHED_LEN_MAX: usize = 512;

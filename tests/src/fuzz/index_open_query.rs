@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::hint::black_box;
 
 use annals_index::{
-    Error, GrowingIndex, Heads, HeadsIdentity, IdHash, Identity, IdentityField, KeyHash, KeyIndex,
-    KeyKind, Previous, SealedIndex, TailIndex, fold_heads,
+    Error, FrontBytes, GrowingIndex, Heads, HeadsIdentity, IdHash, Identity, IdentityField,
+    KeyHash, KeyIndex, KeyKind, Previous, SealedIndex, TailIndex, fold_heads,
 };
 
 use super::input::Input;
@@ -65,6 +65,19 @@ fn any_sealed(bytes: &[u8]) {
     query(&index);
     let is_sound = index.verify().is_ok();
     let identity = index.identity();
+    // As the front of a tail, which goes on behind whatever it says.
+    let front = SealedIndex::open_front(FrontBytes::new(bytes.to_vec()), &identity);
+    let front = front.expect("it has just been opened");
+    for key in index.keys().take(8) {
+        black_box((front.touch(key, 0), front.touch(key, 1)));
+    }
+    if identity.event_count < u32::MAX {
+        let mut tail = TailIndex::behind(front);
+        let id = IdHash::from_bits(1);
+        tail.push(64, 1, [0; 16], id, [key(0)]);
+        assert_eq!(tail.postings(key(0)).last(), Some(identity.event_count));
+        query(&tail);
+    }
     for key in index.keys().take(KEYS_MAX) {
         query_key(&index, key);
         if is_sound {
