@@ -38,6 +38,7 @@ impl<'a> Event<'a> {
     }
 
     /// The aggregate it belongs to, if any.
+    #[inline]
     pub fn aggregate_id(&self) -> Option<AggregateId> {
         AggregateId::from_record(self.record.id_kind(), self.record.id())
     }
@@ -75,6 +76,7 @@ impl<'a> Event<'a> {
     }
 
     /// Its metadata, ascending by key.
+    #[inline]
     pub fn metadata(
         &self,
     ) -> impl ExactSizeIterator<Item = (Cow<'a, str>, Cow<'a, str>)> + use<'a> {

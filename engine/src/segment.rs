@@ -55,6 +55,7 @@ impl LogIdentity {
         KeyHash::new(self.seed, KeyKind::Tag, tag)
     }
 
+    #[inline]
     pub(crate) fn topic(&self, topic: &str) -> KeyHash {
         KeyHash::new(self.seed, KeyKind::Topic, topic.as_bytes())
     }
@@ -207,11 +208,13 @@ impl Segment {
         }
     }
 
+    #[inline]
     pub(crate) fn salt(&self) -> u64 {
         self.salt
     }
 
     /// What the manifest says, or will say, of it; `None` while it is written.
+    #[inline]
     pub(crate) fn sealed_entry(&self) -> Option<&SealedSegment> {
         self.sealed.get()
     }
@@ -234,6 +237,7 @@ impl Segment {
     }
 
     /// The file, opened at first use when the segment is sealed.
+    #[inline]
     pub(crate) fn file(&self) -> Result<&SegmentFile, Error> {
         if let Some(file) = self.file.get() {
             return Ok(file);
@@ -274,11 +278,13 @@ impl Segment {
     }
 
     /// The published bytes, all of them: for who looks at all.
+    #[inline]
     pub(crate) fn bytes(&self) -> Result<&[u8], Error> {
         self.read(0..usize::MAX)
     }
 
     /// The published bytes in `range`, as far as there are any.
+    #[inline]
     pub(crate) fn read(&self, range: Range<usize>) -> Result<&[u8], Error> {
         let bytes = self.file()?.bytes_in(range);
         bytes.map_err(Error::io(&self.path, "read the segment"))
@@ -286,6 +292,7 @@ impl Segment {
 
     /// The frame whose header starts at `offset`, or what there is of it, and what lies behind it when that
     /// costs no reading.
+    #[inline]
     pub(crate) fn read_frame(&self, offset: usize) -> Result<&[u8], Error> {
         if let Some(bytes) = self.file()?.resident_bytes() {
             return Ok(bytes.get(offset..).unwrap_or_default());
@@ -297,6 +304,7 @@ impl Segment {
 
     /// Bytes that hold the record at `offset` and the header of its frame, as far as they are there, and
     /// where in the file they start.
+    #[inline]
     pub(crate) fn read_around(&self, offset: usize) -> Result<(&[u8], usize), Error> {
         if let Some(bytes) = self.file()?.resident_bytes() {
             return Ok((bytes, 0));
@@ -312,6 +320,7 @@ impl Segment {
     }
 
     /// Answers from the index, opening or rebuilding it at first use.
+    #[inline]
     pub(crate) fn with_index<R>(&self, ask: impl FnOnce(&dyn KeyIndex) -> R) -> Result<R, Error> {
         if let Some(sealed) = self.sealed_index.get() {
             return Ok(ask(sealed));
@@ -578,6 +587,7 @@ impl Segment {
 
     /// The error that a lookup by key has to answer beside what it finds: events are damaged whose keys
     /// nobody knows. With the index file in use there is none, since it was made before the damage.
+    #[inline]
     pub(crate) fn lost_keys(&self) -> Option<Error> {
         let Lost { first, last } = *self.lost.get()?;
         Some(corrupt(&self.path, 0, first, last, LOST))
@@ -585,6 +595,7 @@ impl Segment {
 
     /// Learns the topics of a segment that was opened lazily: from the dictionary it was sealed with, or
     /// from all of its frames when a crash kept it from having one.
+    #[inline]
     fn gather_topics(&self) -> Result<(), Error> {
         if self.topics_gathered.get().is_some() {
             return Ok(());
@@ -633,6 +644,7 @@ impl Segment {
     }
 
     /// The event whose record starts at `offset`, verified.
+    #[inline]
     pub(crate) fn event_at(&self, offset: usize, ordinal: u32) -> Result<Event<'_>, Error> {
         let position = self.base_position + u64::from(ordinal);
         let (bytes, base) = self.read_around(offset)?;
@@ -661,11 +673,13 @@ impl Segment {
     }
 
     /// The published bytes of a mapped file.
+    #[inline]
     pub(crate) fn resident_bytes(&self) -> Option<&[u8]> {
         self.file().ok()?.resident_bytes()
     }
 
     /// The name of a topic, as a record of this segment numbers it.
+    #[inline]
     pub(crate) fn topic(&self, number: u32, offset: usize, position: u64) -> Result<&str, Error> {
         self.gather_topics()?;
         self.topics.name(number).ok_or_else(|| {

@@ -36,6 +36,7 @@ impl Topics {
     }
 
     /// The name that `number` stands for.
+    #[inline]
     pub(crate) fn name(&self, number: u32) -> Option<&str> {
         let (chunk, place) = locate(number);
         self.chunks.get(chunk)?.get()?[place]
@@ -45,6 +46,7 @@ impl Topics {
 }
 
 /// Chunk and place in it.
+#[inline]
 fn locate(number: u32) -> (usize, usize) {
     let shifted = number as usize + FIRST_CHUNK_LEN;
     let chunk = shifted.ilog2() - FIRST_CHUNK_LEN.ilog2();

@@ -535,6 +535,7 @@ impl Walk {
     }
 
     /// The event at `position` when the walk stands before it and the bytes are sound.
+    #[inline]
     fn next_in_frame<'v>(
         &mut self,
         view: &'v View,

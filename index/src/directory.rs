@@ -19,6 +19,7 @@ pub(crate) fn bits_for(count: u32, per_bucket: u32) -> u8 {
 }
 
 /// Bucket of a hash.
+#[inline]
 pub(crate) fn bucket_of(hash: u64, bits: u8) -> usize {
     // No bits is one bucket; a shift by the whole width would not be zero.
     hash.checked_shr(u64::BITS - u32::from(bits))
@@ -40,6 +41,7 @@ pub(crate) fn starts(bits: u8, hashes: impl Iterator<Item = u64>) -> Vec<u32> {
 }
 
 /// Range of entries in the bucket of `hash`; `None` if the directory is too short.
+#[inline]
 pub(crate) fn bucket(directory: &[[u8; 4]], bits: u8, hash: u64) -> Option<Range<usize>> {
     let bucket = bucket_of(hash, bits);
     let &[start, end] = directory.get(bucket..)?.first_chunk()?;
@@ -47,6 +49,7 @@ pub(crate) fn bucket(directory: &[[u8; 4]], bits: u8, hash: u64) -> Option<Range
 }
 
 /// The entry of `key` in a table of key entries, each of which starts with its key.
+#[inline]
 pub(crate) fn find<'a, const N: usize>(
     directory: &[[u8; 4]],
     bits: u8,

@@ -352,11 +352,13 @@ impl KeyEntry {
 }
 
 /// The key of a key entry or of a heads entry: both start with it.
+#[inline]
 pub(crate) fn entry_key<const N: usize>(bytes: &[u8; N]) -> KeyHash {
     KeyHash::from_bits(u64::from_le_bytes(field(bytes, KEY_HASH_OFFSET)))
 }
 
 /// The ordinal of a key that has one, as a list: it stands where a longer list's start does.
+#[inline]
 pub(crate) fn only_ordinal(bytes: &[u8; KEY_ENTRY_SIZE]) -> &[[u8; 4]] {
     bytes[KEY_START_OFFSET..KEY_POSTINGS_OFFSET].as_chunks().0
 }
@@ -711,6 +713,7 @@ fn put<const N: usize, const M: usize>(bytes: &mut [u8; N], offset: usize, value
     bytes[offset..offset + M].copy_from_slice(&value);
 }
 
+#[inline]
 fn field<const N: usize, const M: usize>(bytes: &[u8; N], offset: usize) -> [u8; M] {
     let mut value = [0; M];
     value.copy_from_slice(&bytes[offset..offset + M]);

@@ -50,6 +50,7 @@ impl KeyHash {
 
     /// The kind of the key.
     #[must_use]
+    #[inline]
     pub fn kind(self) -> KeyKind {
         match self.0 & KIND_MASK {
             0 => KeyKind::AggregateUuid,
@@ -61,12 +62,14 @@ impl KeyHash {
 
     /// The fingerprint as it is persisted.
     #[must_use]
+    #[inline]
     pub fn to_bits(self) -> u64 {
         self.0
     }
 
     /// The reverse of [`to_bits`](Self::to_bits). Every pattern is valid.
     #[must_use]
+    #[inline]
     pub fn from_bits(bits: u64) -> Self {
         Self(bits)
     }
@@ -85,17 +88,20 @@ impl IdHash {
 
     /// The fingerprint.
     #[must_use]
+    #[inline]
     pub fn to_bits(self) -> u64 {
         self.0
     }
 
     /// The reverse of [`to_bits`](Self::to_bits). Every pattern is valid.
     #[must_use]
+    #[inline]
     pub fn from_bits(bits: u64) -> Self {
         Self(bits)
     }
 
     /// The part of the fingerprint that the tail keeps: its upper 32 bits.
+    #[inline]
     pub(crate) fn fingerprint(self) -> u32 {
         (self.0 >> 32) as u32
     }
@@ -112,6 +118,7 @@ pub struct KeyHasher(u64);
 pub type BuildKeyHasher = BuildHasherDefault<KeyHasher>;
 
 impl Hasher for KeyHasher {
+    #[inline]
     fn write_u64(&mut self, bits: u64) {
         self.0 = bits.rotate_left(32);
     }
@@ -120,6 +127,7 @@ impl Hasher for KeyHasher {
         unreachable!("a KeyHash hashes itself as one u64");
     }
 
+    #[inline]
     fn finish(&self) -> u64 {
         self.0
     }

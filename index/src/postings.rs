@@ -21,33 +21,39 @@ impl<'a> Postings<'a> {
     /// No ordinals at all.
     pub const EMPTY: Self = Self::words(&[]);
 
+    #[inline]
     pub(crate) const fn words(tail: &'a [u32]) -> Self {
         Self { sealed: &[], tail }
     }
 
+    #[inline]
     pub(crate) const fn bytes(sealed: &'a [[u8; 4]]) -> Self {
         Self { sealed, tail: &[] }
     }
 
     /// These, and behind them those of a tail, all of which are greater.
+    #[inline]
     pub(crate) fn then(self, tail: &'a [u32]) -> Self {
         Self { tail, ..self }
     }
 
     /// Count of ordinals.
     #[must_use]
+    #[inline]
     pub fn len(&self) -> usize {
         self.sealed.len() + self.tail.len()
     }
 
     /// Whether no event holds the key.
     #[must_use]
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// The ordinal at `index` (0-based), `None` past the end.
     #[must_use]
+    #[inline]
     pub fn get(&self, index: usize) -> Option<u32> {
         match self.sealed.get(index) {
             Some(word) => Some(u32::from_le_bytes(*word)),
@@ -60,12 +66,14 @@ impl<'a> Postings<'a> {
 
     /// The least ordinal.
     #[must_use]
+    #[inline]
     pub fn first(&self) -> Option<u32> {
         self.get(0)
     }
 
     /// The greatest ordinal.
     #[must_use]
+    #[inline]
     pub fn last(&self) -> Option<u32> {
         self.get(self.len().checked_sub(1)?)
     }
@@ -74,6 +82,7 @@ impl<'a> Postings<'a> {
     ///
     /// A binary search.
     #[must_use]
+    #[inline]
     pub fn lower_bound(&self, ordinal: u32) -> usize {
         let sealed = self
             .sealed
@@ -86,6 +95,7 @@ impl<'a> Postings<'a> {
 
     /// The part whose ordinals lie in `ordinals` (start inclusive, end exclusive).
     #[must_use]
+    #[inline]
     pub fn range(&self, ordinals: Range<u32>) -> Self {
         let (start, end) = (
             self.lower_bound(ordinals.start),
@@ -105,6 +115,7 @@ impl<'a> Postings<'a> {
 
     /// Iterates over the ordinals, from either end.
     #[must_use]
+    #[inline]
     pub fn iter(&self) -> PostingsIter<'a> {
         PostingsIter {
             postings: *self,
@@ -138,6 +149,7 @@ pub struct PostingsIter<'a> {
 impl Iterator for PostingsIter<'_> {
     type Item = u32;
 
+    #[inline]
     fn next(&mut self) -> Option<u32> {
         self.postings.get(self.indexes.next()?)
     }

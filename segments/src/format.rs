@@ -225,6 +225,7 @@ fn are_positions(base_position: u64, event_count: u64) -> bool {
 }
 
 /// Rounds up to the next multiple of [`ALIGNMENT`].
+#[inline]
 pub const fn align_up(len: usize) -> usize {
     len.next_multiple_of(ALIGNMENT)
 }
@@ -242,6 +243,7 @@ fn check_len(structure: &'static str, bytes: &[u8], expected: usize) -> Result<(
 }
 
 /// Refuses a checksum that does not fit.
+#[inline]
 fn check_crc(structure: &'static str, found: u32, expected: u32) -> Result<(), FormatError> {
     if found != expected {
         return Err(FormatError::Checksum {
@@ -302,6 +304,7 @@ fn check_version(
 }
 
 /// Refuses bytes that are not zero where version 1 has nothing: padding, reserved, unused.
+#[inline]
 fn check_zeros(
     structure: &'static str,
     field: &'static str,
@@ -318,24 +321,29 @@ fn check_zeros(
     }
 }
 
+#[inline]
 fn array_at<const N: usize>(bytes: &[u8], offset: usize) -> [u8; N] {
     bytes[offset..offset + N]
         .try_into()
         .expect("the range has N bytes")
 }
 
+#[inline]
 fn u16_at(bytes: &[u8], offset: usize) -> u16 {
     u16::from_le_bytes(array_at(bytes, offset))
 }
 
+#[inline]
 fn u32_at(bytes: &[u8], offset: usize) -> u32 {
     u32::from_le_bytes(array_at(bytes, offset))
 }
 
+#[inline]
 fn u64_at(bytes: &[u8], offset: usize) -> u64 {
     u64::from_le_bytes(array_at(bytes, offset))
 }
 
+#[inline]
 fn put<const N: usize>(bytes: &mut [u8], offset: usize, value: [u8; N]) {
     bytes[offset..offset + N].copy_from_slice(&value);
 }

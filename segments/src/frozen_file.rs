@@ -30,6 +30,7 @@ impl FrozenFile {
 }
 
 impl AsRef<[u8]> for FrozenFile {
+    #[inline]
     fn as_ref(&self) -> &[u8] {
         // SAFETY: a finished file is never written and never cut: only this module makes such files,
         // under a temporary name, and replaces them by renaming another over them. Its writes happen

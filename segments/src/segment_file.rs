@@ -215,6 +215,7 @@ impl SegmentFile {
     }
 
     /// The published end.
+    #[inline]
     pub fn published(&self) -> usize {
         self.published.load(Ordering::Acquire)
     }

@@ -30,11 +30,13 @@ pub(super) struct AggregateCursor {
     shown: usize,
 }
 
+#[inline]
 fn touch_start(bytes: &[u8], offset: usize) -> u8 {
     bytes.get(offset).copied().unwrap_or(0)
 }
 
 /// The frame header of a record that has been touched, and the cache lines of its body, of which most have few.
+#[inline]
 fn touch_rest(bytes: &[u8], offset: usize) -> u8 {
     let Some(record) = bytes.get(offset..) else {
         return 0;
@@ -88,10 +90,12 @@ struct RecordPlace {
 }
 
 impl RecordPlace {
+    #[inline]
     fn segment(self, view: &View) -> &Segment {
         &view.set.segments[self.place as usize]
     }
 
+    #[inline]
     fn event(self, view: &View) -> Result<Event<'_>, Error> {
         self.segment(view)
             .event_at(self.offset as usize, self.ordinal)
@@ -143,6 +147,7 @@ impl AggregateCursor {
         Ok(cursor)
     }
 
+    #[inline]
     pub(super) fn next<'v>(&mut self, view: &'v View) -> Option<Result<Event<'v>, Error>> {
         loop {
             let Some(next) = self.ahead.get(self.shown) else {

@@ -94,6 +94,7 @@ pub struct RecordBody<'a> {
 
 impl RecordBody<'_> {
     /// Bytes of the record without padding.
+    #[inline]
     pub fn record_len(&self) -> usize {
         RECORD_HEADER_LEN
             + self.id.len()
@@ -207,6 +208,7 @@ pub fn set_event_id(record: &mut [u8], event_id: [u8; 16]) {
 }
 
 /// The unpadded length an encoded record states.
+#[inline]
 pub fn record_len(record: &[u8]) -> usize {
     u32_at(record, LENGTH_OFFSET) as usize
 }
@@ -219,6 +221,7 @@ pub fn peek_distance(bytes: &[u8]) -> Option<usize> {
 }
 
 /// The caller's part of the checksum: over the body of an encoded record.
+#[inline]
 pub fn body_crc(record: &[u8]) -> u32 {
     crc32fast::hash(&record[FLAGS_OFFSET..record_len(record)])
 }
@@ -239,6 +242,7 @@ pub struct RecordPlace {
 /// Fills the leader's part of an encoded record and its checksum.
 ///
 /// `body_crc` is what [`body_crc`] returned; `position` and `time_us` are the event's, `salt` the segment's.
+#[inline]
 pub fn place_record(
     record: &mut [u8],
     place: RecordPlace,
@@ -424,6 +428,7 @@ impl<'a> Record<'a> {
         })
     }
 
+    #[inline]
     fn encoding_section(&self) -> Option<&'a [u8]> {
         (self.bytes[FLAGS_OFFSET] & FLAG_ENCODING != 0).then(|| {
             let start = RECORD_HEADER_LEN + self.bytes[ID_LEN_OFFSET] as usize;
@@ -438,6 +443,7 @@ impl<'a> Record<'a> {
     }
 
     /// The tags, ascending.
+    #[inline]
     pub fn tags(&self) -> impl ExactSizeIterator<Item = &'a [u8]> + use<'a> {
         let mut rest = &self.bytes[self.tags_start as usize..];
         // The walk was checked in `parse`.
