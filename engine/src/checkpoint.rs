@@ -26,6 +26,8 @@ pub(crate) struct Front {
     pub(crate) end: usize,
     /// Time of the first of them.
     pub(crate) first_time_us: u64,
+    /// Time of the last of them.
+    pub(crate) last_time_us: u64,
 }
 
 impl Front {
@@ -91,6 +93,7 @@ impl Front {
             index,
             end,
             first_time_us,
+            last_time_us: frame.header.time_us,
         })
     }
 

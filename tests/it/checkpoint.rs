@@ -223,3 +223,21 @@ fn damage_behind_a_checkpoint_is_told_in_its_place() {
     append(&log, 30, 2, Durability::Sync);
     assert_eq!(log.head(), 32);
 }
+
+#[test]
+fn a_time_leads_to_an_event_before_a_checkpoint_that_nothing_proven_follows() {
+    let (disk, _) = closed();
+    let log = small_log(disk.clone(), 2).open(DIR).unwrap();
+    append(&log, 30, 1, Durability::Buffered);
+    // Killed: the event behind the checkpoint is written anew, and the segment is sealed before it.
+    let log = small_log(disk.fork(), 3).open(DIR).unwrap();
+    assert_eq!(log.recovery().rewritten_events, 1);
+    let events = all(&log);
+    for event in &events {
+        let first = events.iter().find(|other| other.time() >= event.time());
+        assert_eq!(
+            log.view().position_at(event.time()).unwrap(),
+            first.map(|first| first.position)
+        );
+    }
+}

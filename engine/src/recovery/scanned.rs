@@ -101,9 +101,12 @@ impl Scanned {
             .iter()
             .filter(|frame| frame.event_count > 0)
             .map(|frame| frame.time_us);
-        let first_time_us = match &self.front {
-            Some(front) => front.first_time_us,
-            None => times.next().unwrap_or(0),
+        let (first_time_us, last_time_us) = match &self.front {
+            Some(front) => (front.first_time_us, front.last_time_us),
+            None => {
+                let first = times.next().unwrap_or(0);
+                (first, first)
+            }
         };
         SealedSegment {
             number: self.header.number,
@@ -112,7 +115,7 @@ impl Scanned {
             end: self.end as u64,
             salt: self.header.salt,
             first_time_us,
-            last_time_us: times.next_back().unwrap_or(first_time_us),
+            last_time_us: times.next_back().unwrap_or(last_time_us),
         }
     }
 
