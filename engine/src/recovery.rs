@@ -57,7 +57,7 @@ use scanned::{
     FrameAt, Known, MISSING_SEGMENT, Scanned, all_bytes, bad_stop, check_header,
     first_readable_log_id, missing, open_whole, read_owned, scan_segment,
 };
-pub(crate) use scanned::{OUT_OF_ORDER, read_tracking};
+pub(crate) use scanned::{LOOKED_AT_BEHIND_CLOSE, OUT_OF_ORDER, read_tracking};
 
 /// Opens a log for writing.
 pub(crate) fn open(dir: &Path, options: LogOptions) -> Result<Arc<Inner>, Error> {

@@ -31,6 +31,7 @@ use crate::error::{Error, ExpectedVersion, Limit};
 use crate::housekeeping::{Job, PreparedSegment};
 use crate::log::{Appended, Inner};
 use crate::prepared::PreparedBatch;
+use crate::recovery::LOOKED_AT_BEHIND_CLOSE;
 use crate::retry::{Search, recognise};
 use crate::segment::Segment;
 use crate::version_cache::VersionCache;
@@ -66,7 +67,7 @@ pub(crate) struct Writer {
     pub(crate) checkpointed: usize,
     /// Bytes written since the last sync.
     pub(crate) unsynced: usize,
-    /// Where the log was closed when it was opened.
+    /// Where the log was closed when it was opened, until something behind that is known to be durable.
     pub(crate) closed_end: Option<usize>,
     /// Offset of the dictionary that was written to close the segment.
     closing_dictionary: Option<usize>,
@@ -617,6 +618,7 @@ impl Writer {
             return Ok(());
         }
         self.unsynced = self.end - part.end;
+        self.note_synced(part.end);
         self.write_watermark_at(inner.log.id, part.position, part.end)?;
         inner.set_durable(part.position);
         Ok(())
@@ -633,7 +635,13 @@ impl Writer {
             .segment
             .file()
             .expect("the segment being written is open");
-        file.write(bytes, self.end)?;
+        let (near, far) = bytes.split_at(self.near_close(bytes.len()));
+        file.write(near, self.end)?;
+        if !far.is_empty() {
+            inner.sync_segment(&self.segment)?;
+            self.closed_end = None;
+            file.write(far, self.end + near.len())?;
+        }
         self.end += bytes.len();
         self.unsynced += bytes.len();
         self.since_dictionary += bytes.len();
@@ -641,11 +649,24 @@ impl Writer {
         Ok(())
     }
 
+    /// How many of the next `len` bytes may be written at once. The next open looks only so far behind a close:
+    /// should a loss of power take what is written there, it must find that something was.
+    fn near_close(&self, len: usize) -> usize {
+        let looked_at = |closed_end: usize| closed_end + LOOKED_AT_BEHIND_CLOSE - self.end;
+        self.closed_end.map_or(len, looked_at).min(len)
+    }
+
+    /// Notes that what was written before `end` is durable.
+    fn note_synced(&mut self, end: usize) {
+        self.closed_end.take_if(|closed_end| *closed_end < end);
+    }
+
     /// Syncs what was written and says so in the watermark. What is durable is shown by the caller. Answers
     /// how long the sync took, in microseconds.
     fn sync(&mut self, inner: &Inner) -> io::Result<u64> {
         let micros = inner.sync_segment(&self.segment)?;
         self.unsynced = 0;
+        self.note_synced(self.end);
         self.write_watermark(inner.log.id)?;
         Ok(micros)
     }

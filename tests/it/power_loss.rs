@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use annals_engine::{Batch, Direction, Durability, Error, Log, Query};
-use annals_segments::{Disk, MemoryDisk};
-use annals_tests::log_files::{DIR, FIRST_SEGMENT, SECOND_SEGMENT, exists};
+use annals_segments::{Disk, MemoryDisk, OpenMode};
+use annals_tests::log_files::{DIR, FIRST_SEGMENT, SECOND_SEGMENT, content, exists, written_len};
 use annals_tests::power_cut_disk::{PowerCutDisk, Spared, Step};
 use annals_tests::{SeededRandom, event, small_log};
 
@@ -198,6 +198,42 @@ enum Crashes {
     PowerCuts,
     /// These, or a kill after which the next process goes on over the same page cache.
     RestartsToo,
+}
+
+#[test]
+fn what_a_power_cut_leaves_far_behind_a_close_never_comes_back() {
+    const LEN: usize = 64 << 10;
+    let segment = Path::new(DIR).join(FIRST_SEGMENT);
+    let open = |disk: &PowerCutDisk, seed| {
+        let options = small_log(disk.clone(), seed).segment_len(16 << 20);
+        options.open(DIR).unwrap()
+    };
+    let disk = new_disk();
+    let log = open(&disk, 1);
+    let _ = log.append(buffered(LEN)).unwrap();
+    log.close().unwrap();
+    let closed_len = written_len(&disk.memory, FIRST_SEGMENT);
+    drop(log);
+    let log = open(&disk, 2);
+    for _ in 0..40 {
+        let _ = log.append(buffered(LEN)).unwrap();
+    }
+    // Of what no sync has covered, the first part is lost, and what lies behind it has reached the disk.
+    let left = disk.power_cut(Spared::Nothing);
+    let seen = content(&disk.memory, FIRST_SEGMENT);
+    let spared = (closed_len + (1 << 20)).next_multiple_of(4096);
+    let file = left.open(&segment, OpenMode::ReadWrite).unwrap();
+    file.write_all_at(&seen[spared..], spared as u64).unwrap();
+    let disk = PowerCutDisk::new(left, DIR);
+    let log = open(&disk, 3);
+    let found = readable_head(&log);
+    // The same again, up to the middle of what was left.
+    for _ in 0..25 {
+        let _ = log.append(buffered(LEN)).unwrap();
+    }
+    let log = open(&disk.restarted(), 4);
+    assert_eq!(readable_head(&log), found + 25);
+    assert_eq!(log.verify(|_, _| {}).unwrap().damages, []);
 }
 
 /// Runs the seeds of `ANNALS_SEEDS=FROM..TO`, or a few and those that once failed, and names the one that

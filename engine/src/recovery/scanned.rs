@@ -248,7 +248,7 @@ pub(super) fn scan_segment(
             });
         },
     );
-    // Nothing is ever written behind a proven close: a look at what lies next tells mixed up files.
+    // What was written behind a proven close and not lost begins near it: the writer sees to that.
     let is_close = frames
         .last()
         .is_some_and(|frame| frame.kind == Some(FrameKind::Close));
@@ -351,8 +351,9 @@ pub(super) fn bad_stop(segment: &Scanned) -> FormatError {
     }
 }
 
-/// Bytes that are checked to be zero behind a close that is proven.
-const LOOKED_AT_BEHIND_CLOSE: usize = 1 << 20;
+/// Bytes that are checked to be zero behind a close that is proven. The writer lets nothing lie further behind
+/// it as long as these may still be lost.
+pub(crate) const LOOKED_AT_BEHIND_CLOSE: usize = 1 << 20;
 
 pub(super) const MISSING_SEGMENT: FormatError = FormatError::TooShort {
     structure: "segment",
