@@ -190,7 +190,8 @@ impl SegmentFile {
         file.write_all_at(bytes, offset as u64)
     }
 
-    /// Makes durable what was written before the call. Writes may go on meanwhile.
+    /// Makes durable what was written before the call. Writes may go on meanwhile. Once the file is
+    /// [cut](SegmentFile::cut) there is nothing left to do.
     ///
     /// # Errors
     /// Those of the disk; and once one sync has failed, every later one.
@@ -199,8 +200,11 @@ impl SegmentFile {
         if *sync_failed {
             return Err(io::Error::other("an earlier sync of this file failed"));
         }
-        let file = self.file.lock().clone().expect(NOT_WRITABLE);
-        file.sync_data().inspect_err(|_| *sync_failed = true)
+        assert!(self.is_writable, "{NOT_WRITABLE}");
+        // Who seals syncs before it cuts; one that runs beside the writer may come behind both.
+        let file = self.file.lock().clone();
+        file.map_or(Ok(()), |file| file.sync_data())
+            .inspect_err(|_| *sync_failed = true)
     }
 
     /// Lets readers see the bytes up to `end`, which were all written.
@@ -220,7 +224,7 @@ impl SegmentFile {
         self.published.load(Ordering::Acquire)
     }
 
-    /// Cuts off what lies behind the published end, once, when the segment is sealed. Nothing can be
+    /// Cuts off what lies behind the published end, once, when the segment is sealed and synced. Nothing can be
     /// written to it any more.
     pub fn cut(&self) -> io::Result<()> {
         let mut file = self.file.lock();

@@ -1,12 +1,15 @@
 //! What an append promises while the log is open.
 
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use annals_engine::{
     AggregateId, Batch, Direction, Durability, Error, Expected, Log, NewEvent, Query, QueryItem,
     Version,
 };
+use annals_segments::{Clock, MemoryDisk};
 use annals_tests::failing_disk::FailingDisk;
+use annals_tests::log_files::{DIR, exists};
 use annals_tests::{event, id, small_log};
 use uuid::Uuid;
 
@@ -436,4 +439,59 @@ fn a_closed_log_refuses_appends_and_ends_its_subscriptions() {
         Err(Error::Closed)
     ));
     assert_eq!(log.read(.., &Query::all(), Direction::Forward).count(), 1);
+}
+
+/// Has the thread that syncs stop at its first look at the clock, between asking what to sync and syncing it,
+/// until it is let go on.
+#[derive(Debug, Default)]
+struct StoppingClock {
+    looks: AtomicU64,
+    goes_on: AtomicBool,
+}
+
+impl Clock for &'static StoppingClock {
+    fn now_us(&self) -> u64 {
+        1_700_000_000_000_000
+    }
+
+    fn monotonic_ns(&self) -> u64 {
+        if std::thread::current().name() == Some("annals-sync") {
+            self.looks.fetch_add(1, Ordering::AcqRel);
+            wait_until(|| self.goes_on.load(Ordering::Acquire));
+        }
+        0
+    }
+}
+
+fn wait_until(is_so: impl Fn() -> bool) {
+    for _ in 0..10_000 {
+        if is_so() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    panic!("waited for 10 seconds");
+}
+
+#[test]
+fn a_sync_that_comes_behind_the_end_of_its_segment_ends_no_thread() {
+    let clock: &'static StoppingClock = Box::leak(Box::default());
+    let disk = MemoryDisk::default();
+    let log = small_log(disk.clone(), 1)
+        .clock(clock)
+        .background(true)
+        .buffered_sync_after(Duration::from_millis(1))
+        .open(DIR)
+        .unwrap();
+    let buffered = || Batch::from(event("a", "Was", [1; 3000])).durability(Durability::Buffered);
+    let _ = log.append(buffered()).unwrap();
+    wait_until(|| clock.looks.load(Ordering::Acquire) > 0);
+    // The segment is sealed, cut and indexed meanwhile.
+    for _ in 0..30 {
+        let _ = log.append(event("a", "Was", [1; 3000])).unwrap();
+    }
+    wait_until(|| exists(&disk, "0000000001.idx"));
+    clock.goes_on.store(true, Ordering::Release);
+    // It looks again once it has synced.
+    wait_until(|| clock.looks.load(Ordering::Acquire) > 1);
 }
