@@ -341,10 +341,12 @@ pub(crate) fn finish_sealed(inner: &Inner, number: u64) -> Result<(), Error> {
             .segments
             .extend(sealed.filter(|entry| entry.number > named));
     })?;
-    segment
-        .file()?
-        .cut()
-        .map_err(Error::io(&segment.path, "cut the segment"))?;
+    let file = segment.file()?;
+    // Finished before, it may have been let go of since, and opened again for reading.
+    if !file.is_finished() {
+        file.cut()
+            .map_err(Error::io(&segment.path, "cut the segment"))?;
+    }
     write_index(inner, segment)?;
     fold_when_due(inner)
 }
@@ -616,3 +618,28 @@ pub(crate) fn first_manifest(log: &LogIdentity) -> Manifest {
 
 /// Sealed segments that are folded at a time. Until then their own tables answer, newest first.
 const FOLD_AFTER: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Log, NewEvent};
+
+    #[test]
+    fn a_segment_that_was_finished_and_let_go_of_may_be_finished_again() {
+        let log = Log::options()
+            .segment_len(64 << 10)
+            .background(false)
+            .read_io(crate::ReadIo::Pread)
+            .disk(annals_segments::MemoryDisk::default())
+            .open("/log")
+            .unwrap();
+        for _ in 0..40 {
+            let _ = log.append(NewEvent::new("Was", vec![1; 3000])).unwrap();
+        }
+        // A truncation finishes what is sealed, while the job for it waits; a reader may let go of it meanwhile.
+        let inner = log.inner();
+        assert!(inner.newest_segment() > 1);
+        inner.update_set(|set| *set = set.let_go());
+        finish_sealed(inner, 1).unwrap();
+    }
+}
