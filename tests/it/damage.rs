@@ -257,3 +257,27 @@ fn both_manifests_lost_behind_a_recovery_lose_no_tracking() {
         .for_each(|name| remove(&left, name));
     assert_eq!(open(&left, 3).unwrap().tracking("t"), Some(2));
 }
+
+#[test]
+fn rot_right_behind_a_close_is_told_by_what_lies_far_behind() {
+    let disk = MemoryDisk::default();
+    let open = |disk: &MemoryDisk, seed| {
+        let options = small_log(disk.clone(), seed).segment_len(16 << 20);
+        options.open(DIR)
+    };
+    let log = open(&disk, 1).unwrap();
+    let _ = log.append(event("a", "Was", [1])).unwrap();
+    log.close().unwrap();
+    let closed_len = written_len(&disk, FIRST_SEGMENT);
+    let log = open(&disk, 2).unwrap();
+    let watermark = content(&disk, WATERMARK);
+    let _ = log.append(event("a", "Was", vec![1; 3 << 20])).unwrap();
+    let _ = log.append(event("a", "Was", [1])).unwrap();
+    // A loss of power takes the watermark back: no sync covers it before the close.
+    let left = disk.fork();
+    write(&left, WATERMARK, &watermark, 0);
+    assert_eq!(open(&left.fork(), 3).unwrap().head(), 3);
+    flip(&left, FIRST_SEGMENT, closed_len + 8);
+    let error = open(&left, 3).unwrap_err();
+    assert!(matches!(error, Error::Corrupt { .. }), "{error}");
+}

@@ -253,8 +253,11 @@ pub(super) fn scan_segment(
         .last()
         .is_some_and(|frame| frame.kind == Some(FrameKind::Close));
     let is_closed = known.is_closed || (is_close && known.end == Some(scan.end as u64));
-    let written = match is_closed {
-        true => Some(scan.end + LOOKED_AT_BEHIND_CLOSE),
+    let near = scan.end.saturating_add(LOOKED_AT_BEHIND_CLOSE);
+    let is_clean =
+        is_closed && last_written_byte(&bytes[..near.min(bytes.len())], scan.end).is_none();
+    let written = match is_clean {
+        true => Some(scan.end),
         false => written_end(scan.end),
     };
     let written = &bytes[..written.map_or(bytes.len(), |end| end.clamp(scan.end, bytes.len()))];
