@@ -267,7 +267,7 @@ impl Opening {
         let numbers = self.tail_numbers();
         let mut spare = match numbers[..] {
             [_, .., last] if self.options.background && !self.ends_in_close() => {
-                Some(self.look_at_spare(last))
+                self.look_at_spare(last)
             }
             _ => None,
         };
@@ -348,11 +348,12 @@ impl Opening {
     }
 
     /// Has another thread look whether segment `number`, probably a spare, is all zeros: megabytes that say
-    /// nothing, while the frames are scanned here.
-    fn look_at_spare(&self, number: u64) -> JoinHandle<Option<usize>> {
+    /// nothing, while the frames are scanned here. `None` when there is no thread to be had.
+    fn look_at_spare(&self, number: u64) -> Option<JoinHandle<Option<usize>>> {
         let disk = self.directory.disk.clone();
         let path = self.directory.segment(number);
-        std::thread::spawn(move || written_end(&*disk, &path, SEGMENT_HEADER_LEN))
+        let look = move || written_end(&*disk, &path, SEGMENT_HEADER_LEN);
+        std::thread::Builder::new().spawn(look).ok()
     }
 
     /// Whether a close frame stands where the watermark says that the log ends. A look, not a proof.
