@@ -57,14 +57,16 @@ impl NewEvent {
         self
     }
 
-    /// The event's version in its aggregate; the next one by default.
+    /// The event's version in its aggregate; the next one by default. Of no meaning without an aggregate.
     #[must_use]
     pub fn version(mut self, version: Version) -> Self {
         self.version = version;
         self
     }
 
-    /// The event's own id; the log makes a version 7 UUID when none is given.
+    /// The event's own id; the log makes a version 7 UUID when none is given. Give one to every event of a batch
+    /// that may have to be [appended again](crate::Log::append): in a batch that leaves any out, ids are stored
+    /// as they are and not looked for.
     #[must_use]
     pub fn event_id(mut self, id: Uuid) -> Self {
         self.event_id = Some(id);
@@ -171,7 +173,8 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// An empty batch, durable when acknowledged.
+    /// An empty batch, durable when acknowledged. To be appended it needs an event or a
+    /// [tracking position](Batch::tracking).
     pub fn new() -> Self {
         Self::default()
     }
@@ -197,6 +200,10 @@ impl Batch {
 
     /// Demands that no event which matches `query` lie behind position `after`: what a decision has read
     /// must still be all there is. 0 means anywhere; a position beyond the head is legal.
+    ///
+    /// A decision that rests on [`View::read`](crate::View::read) goes on behind that view's
+    /// [`durable_head`](crate::View::durable_head), up to which it reads. Not behind its `head`: between the two
+    /// lie events that the clause would pass over and the decision has not seen.
     ///
     /// Every clause has to hold, and each has a reach of its own: the boundary of a decision behind the
     /// position it was read at, say, and a uniqueness anywhere. Batches before this one in the same

@@ -212,7 +212,7 @@ impl Log {
         Events::by_aggregate(self.view(), id, &versions, direction)
     }
 
-    /// The event with this id.
+    /// The event with this id; see [`View::get`].
     ///
     /// # Errors
     /// [`Error::Corrupt`] and [`Error::Io`] when what has to be read cannot be.
@@ -228,7 +228,8 @@ impl Log {
         self.view().version(id)
     }
 
-    /// Last visible position; 0 when there are no events.
+    /// Last visible position, of buffered events too; 0 when there are no events. [`Log::durable_head`] is how far
+    /// reads by query see.
     pub fn head(&self) -> u64 {
         self.handle.inner.visible.load(Ordering::Acquire)
     }
@@ -247,7 +248,9 @@ impl Log {
     /// to come, without a gap and without a duplicate, each only once it is durable, unless
     /// [asked otherwise](Subscription::visibility). A query goes through the indexes and costs its matches.
     ///
-    /// Any number of them follow at once; each holds a place in the log and no events.
+    /// Any number of them follow at once; each holds a place in the log and no events. 0 follows from the start,
+    /// unless the log was truncated: [`Error::Expired`] then comes first. An `after` beyond the head is legal;
+    /// events up to it are not shown when they come.
     ///
     /// In a log that was opened read-only, what another process appends comes too; should that become
     /// impossible, the subscription answers why, once, and goes on when it is possible again.

@@ -60,7 +60,8 @@ pub enum Update {
     Event(RecordedEvent),
     /// Everything that is there has been looked at, up to `position`: what follows is new. Told once.
     CaughtUp {
-        /// The head of the log at that moment.
+        /// What was the head for this follower: the durable head, say. A subscription that starts beyond it is
+        /// told where it starts.
         position: u64,
     },
     /// Everything up to `position` has been looked at, and nothing matched since the update before: a
@@ -155,7 +156,8 @@ impl Subscription {
         Updates(self)
     }
 
-    /// Stops the subscription from any thread.
+    /// A handle that stops the subscription, from any thread. Take it before the subscription goes into a loop,
+    /// an iterator or a stream.
     pub fn stop_handle(&self) -> StopHandle {
         self.stop.clone()
     }

@@ -48,12 +48,13 @@ impl fmt::Debug for View {
 }
 
 impl View {
-    /// Last position that aggregate reads see; 0 when there are no events.
+    /// Last position that [`View::read_aggregate`], [`View::get`] and [`View::version`] see, buffered events too; 0
+    /// when there are no events.
     pub fn head(&self) -> u64 {
         self.visible
     }
 
-    /// Last position that survives a loss of power; never above [`View::head`].
+    /// Last position that survives a loss of power, and that [`View::read`] sees; never above [`View::head`].
     pub fn durable_head(&self) -> u64 {
         self.durable
     }
@@ -89,8 +90,8 @@ impl View {
     ///
     /// Sees [buffered](crate::Durability::Buffered) events too. An unknown aggregate has no events. When events
     /// of these versions were truncated away, [`Error::Expired`] stands in their place: first when forward,
-    /// last when backward. So who has the state of the aggregate at some version, and reads on from the next
-    /// one, meets no error as long as that one is there.
+    /// last when backward; the event next to it has the first version that is left. So who has the state of
+    /// the aggregate at some version, and reads on from the next one, meets no error as long as that one is there.
     pub fn read_aggregate(
         &self,
         id: &AggregateId,
@@ -100,7 +101,8 @@ impl View {
         EventsIn::new(self, Cursor::by_aggregate(self, id, &versions, direction))
     }
 
-    /// The event with this id, the newest when several have it; `None` too when it was truncated away.
+    /// The event with this id, a buffered one too, the newest when several have it; `None` too when it was
+    /// truncated away.
     pub fn get(&self, event_id: Uuid) -> Result<Option<Event<'_>>, Error> {
         self.find(event_id, Search::EVERYWHERE)
     }
