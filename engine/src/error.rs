@@ -236,7 +236,7 @@ pub enum Error {
     Busy,
 
     /// A write or sync failed while this append was under way: it may or may not survive.
-    /// Reopen the log and look the events up by id.
+    /// Reopen the log and look the events up by id; or append the batch again, when all of its events have ids.
     #[error("unknown outcome: {reason}; reopen the log and look the events up by their ids")]
     Indeterminate {
         /// What failed.
@@ -273,7 +273,11 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether somebody else was faster: read again, decide again, append again.
+    /// Whether something else is there already: read again, decide again, append again.
+    ///
+    /// True of [`Error::VersionConflict`] and [`Error::ConditionConflict`]; and of [`Error::RetryConflict`] and
+    /// [`Error::TrackingConflict`], where the same event ids or tracking position are refused for ever: a loop
+    /// that gives its own makes new ones, or tells these two apart.
     pub fn is_conflict(&self) -> bool {
         matches!(
             self,
