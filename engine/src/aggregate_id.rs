@@ -22,7 +22,7 @@ impl AggregateId {
     /// A text id.
     ///
     /// # Errors
-    /// [`Error::Limit`] unless `text` has 1..=[`AGGREGATE_ID_LEN_MAX`] bytes.
+    /// [`Error::Limit`] unless `text` has 1..=255 bytes.
     pub fn text(text: impl Into<Box<str>>) -> Result<Self, Error> {
         let text = text.into();
         Limit::AggregateId.check(text.len(), 1, AGGREGATE_ID_LEN_MAX)?;

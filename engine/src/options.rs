@@ -139,8 +139,8 @@ impl LogOptions {
         self
     }
 
-    /// How many [snapshots](Log::snapshots) of an aggregate are kept: those with the greatest versions. At least
-    /// 1. Default all. The others are still found until their room is given back, which puts do now and then.
+    /// How many [snapshots](Log::snapshots) of an aggregate are kept: those with the greatest versions. Default
+    /// all; at least one. The others are still found until their room is given back, which puts do now and then.
     pub fn snapshots_kept(mut self, count: usize) -> Self {
         self.snapshots_kept = Some(count);
         self
