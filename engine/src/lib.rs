@@ -24,6 +24,19 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! | to | there is |
+//! |---|---|
+//! | open | [`Log::open`], [`Log::open_read_only`] beside a process that writes, [`Log::options`] |
+//! | append | [`Log::append`]; [`Log::submit`] without waiting; [`Batch`] for what has to hold and how durable it is |
+//! | read | [`Log::view`], then [`View::read`], [`View::read_aggregate`], [`View::get`], [`View::version`], [`View::position_at`] a time |
+//! | follow | [`Log::subscribe`]: events, or [updates](Subscription::updates) that tell what was passed; a `Stream` with the feature `stream` |
+//! | keep states of aggregates | [`Log::snapshots`] |
+//! | drop the oldest events | [`Log::truncate_before`], held up by [`Log::set_follower`] |
+//! | look after it | [`Log::stats`], [`Log::verify`], [`Log::recovery`] |
+//!
+//! Reads of one aggregate, of an event by its id and of versions see buffered events; reads by query and followers see
+//! an event once it is durable. Event ids are those of the crate `uuid`, version 1.
 
 mod aggregate_id;
 mod batch;
