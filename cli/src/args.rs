@@ -130,7 +130,8 @@ pub(crate) struct ImportArgs {
 ///
 ///   position      place in the global sequence, from 1
 ///   aggregate_id  null when the event has none
-///   version       place in its aggregate, from 1; null without aggregate
+///   version       place in its aggregate, from 1 unless the writer gave another;
+///                 null without aggregate
 ///   topic         name of the event type
 ///   event_id      UUID
 ///   time          when it was stored, RFC 3339, UTC, microseconds
@@ -152,13 +153,17 @@ pub(crate) struct ImportArgs {
 ///
 /// In a log whose last writer was killed, events that it had not synced may not be
 /// shown; that is said on stderr, and opening the log for writing finds them.
+///
+/// In a log whose oldest events were dropped, what is left is printed. That some are
+/// missing is said on stderr when they were asked for, as by --from or --aggregate;
+/// the exit code stays 0.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment, after_long_help = CAT_EXAMPLES)]
 pub(crate) struct CatArgs {
     /// Directory of the log.
     pub(crate) dir: PathBuf,
 
-    /// First position to look at; with --reverse, the last one.
+    /// First position to look at; with --reverse, the last one. A position, also with --aggregate.
     #[arg(long, value_name = "P")]
     pub(crate) from: Option<u64>,
 
@@ -196,6 +201,11 @@ pub(crate) struct CatArgs {
 /// `recovery` says how the log was found: clean, in_use (another process writes to it), needs_recovery
 /// (the last writer did not close it; the next one will see to it) or damaged (the exit code is then 1).
 /// Works while another process writes to the log.
+///
+/// With --json, positions are numbers, sizes bytes: `bytes` is `log_bytes` and `index_bytes`, without what is
+/// prepared ahead and without snapshots; `memory` is what reading takes in this process. `recovery` has `outcome`,
+/// which is the word above, `torn_bytes`, those at the end that were never acknowledged, and `damages`.
+/// `followers` are those that hold up truncation, each with `name` and `position`.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = STAT_EXAMPLES)]
 pub(crate) struct StatArgs {
@@ -212,6 +222,9 @@ pub(crate) struct StatArgs {
 /// Checks every checksum, the sequence of positions and of versions, and the indexes against the log. Each
 /// damage is reported with file, offset and the positions that may be affected; the exit code is 1 when
 /// there is any. Changes nothing, and works while another process writes to the log.
+///
+/// With --json: what was read as `events`, `segments`, `bytes`; `recovery`, how the log was found, as stat has it;
+/// `damages`, each with `file`, `offset`, `first_position`, `last_position` and `what`, empty when the log is sound.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = VERIFY_EXAMPLES)]
 pub(crate) struct VerifyArgs {
@@ -223,9 +236,36 @@ pub(crate) struct VerifyArgs {
     pub(crate) json: bool,
 }
 
-/// Measure the log on a disk of yours, beside what that disk does at most.
+/// Measure the log on a disk of yours, beside what that disk does at most
+///
+/// W1                    durable appends of one thread, an event a commit
+/// W2.16 W2.64           durable appends of many threads
+/// W2.submit             durable appends of one thread, 1,000 tickets under way
+/// W3a W3b               buffered appends, 1 and 100 events a commit
+/// W4 W4hot              reads of small aggregates in no order; of one of 10,000
+/// W5 W5.topic W5.tag    replays of everything; by topic; by tag
+/// W6killed W6clean      opening after a kill (also W6killed_buffered); a close
+/// W7bytes W7heap        bytes an event takes on the disk; growth of the heap
+/// W8                    a durable writer beside readers
+/// W9.1 W9.8 WC          appends on conditions; writers beside heavy conditions
+/// W10                   the same on ten times the events, and more
+///
+/// In the table, `of` is the raw limit of the disk, or what was run beside it, and
+/// ratio is the value over that. `others` are the cores kept busy by the rest of
+/// the machine: with more than a little, figures are for this run only.
+///
+/// With --json, fields that a workload does not have are left out:
+///
+///   workload, value, unit   what the table has; higher_is_better says which way
+///   p50_us, p99_us          latency of one operation, microseconds
+///   raw, ratio_to_raw       the raw limit, and value over it
+///   base, ratio_to_base     another workload of the run, and value over it
+///   ratio_paired            median of the ratios of the rounds; disturbed less
+///                           by others than the two ratios above
+///   foreign_cpu             cores kept busy by others
+///   runs                    rounds or opens measured
 #[derive(Debug, clap::Args)]
-#[command(after_long_help = BENCH_EXAMPLES)]
+#[command(verbatim_doc_comment, after_long_help = BENCH_EXAMPLES)]
 pub(crate) struct BenchArgs {
     /// Print one JSON object a line, as soon as it is known.
     #[arg(long)]
@@ -295,7 +335,7 @@ Examples:
   annals demo --json | jq .hottest";
 
 const IMPORT_EXAMPLES: &str = r#"Examples:
-  echo '{"aggregate_id":"dog-1","topic":"Registered","payload":{"name":"Fido"}}' | annals import dogs -
+  echo '{"aggregate_id":"dog-1","topic":"Registered","payload":{}}' | annals import dogs -
   annals import dogs events.ndjson --batch 1000
   annals import dogs events.ndjson --acks | tail -1"#;
 
