@@ -201,9 +201,10 @@ impl Batch {
     /// Demands that no event which matches `query` lie behind position `after`: what a decision has read
     /// must still be all there is. 0 means anywhere; a position beyond the head is legal.
     ///
-    /// A decision that rests on [`View::read`](crate::View::read) goes on behind that view's
-    /// [`durable_head`](crate::View::durable_head), up to which it reads. Not behind its `head`: between the two
-    /// lie events that the clause would pass over and the decision has not seen.
+    /// A decision that rests on [`View::read_visible`](crate::View::read_visible) goes on behind that view's
+    /// [`head`](crate::View::head), one that rests on [`View::read`](crate::View::read) behind its
+    /// [`durable_head`](crate::View::durable_head), up to which that reads. Not the other way round: between the two
+    /// lie buffered events that the clause would pass over and the decision has not seen.
     ///
     /// Every clause has to hold, and each has a reach of its own: the boundary of a decision behind the
     /// position it was read at, say, and a uniqueness anywhere. Batches before this one in the same

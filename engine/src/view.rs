@@ -75,8 +75,9 @@ impl View {
         EventsIn::new(self, cursor)
     }
 
-    /// As [`View::read`], up to the head: buffered events too, as decisions see them.
-    pub(crate) fn read_visible(
+    /// As [`View::read`], up to the [head](View::head): [buffered](crate::Durability::Buffered) events too. For
+    /// decisions, whose batch then says [`fail_if_match(query, view.head())`](crate::Batch::fail_if_match).
+    pub fn read_visible(
         &self,
         positions: impl RangeBounds<u64>,
         query: &Query,

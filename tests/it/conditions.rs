@@ -200,3 +200,20 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_decision_sees_buffered_events_up_to_the_head_that_it_names() {
+    let log = Log::in_memory().unwrap();
+    let taken = || tagged("Taken", &["seat:1"]);
+    let _ = log
+        .append(Batch::from(taken()).durability(Durability::Buffered))
+        .unwrap();
+    let view = log.view();
+    let query = Query::from(QueryItem::new().tag("seat:1"));
+    let seen = view.read_visible(.., &query, Direction::Forward).count();
+    assert_eq!((seen, view.head()), (1, 1));
+    let later = Batch::from(taken()).fail_if_match(query.clone(), view.head());
+    let _ = log.append(later).unwrap();
+    let earlier = Batch::from(taken()).fail_if_match(query, view.head());
+    assert!(log.append(earlier).unwrap_err().is_conflict());
+}
