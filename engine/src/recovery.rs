@@ -567,7 +567,7 @@ impl Opening {
         let number = segment.header.number;
         let file = open_whole(&self.directory, number, OpenMode::Read)?;
         let bytes = all_bytes(&file, &self.directory.segment(number))?;
-        for frame in &segment.frames {
+        for frame in segment.frames.iter().filter(|frame| frame.has_preamble) {
             let whole = Frame::parse(&bytes[frame.offset..], segment.header.salt);
             let whole = whole.expect("the scan has verified it");
             read_tracking(&mut self.tracking, &whole);

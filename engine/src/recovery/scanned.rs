@@ -45,6 +45,8 @@ pub(super) struct FrameAt {
     pub(super) base_position: u64,
     pub(super) event_count: u32,
     pub(super) time_us: u64,
+    /// Whether it may say more than its events: topics, tracking positions.
+    pub(super) has_preamble: bool,
 }
 
 impl FrameAt {
@@ -245,6 +247,7 @@ pub(super) fn scan_segment(
                 base_position: frame.header.base_position,
                 event_count: frame.header.event_count,
                 time_us: frame.header.time_us,
+                has_preamble: frame.header.has_preamble(),
             });
         },
     );

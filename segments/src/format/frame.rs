@@ -73,6 +73,12 @@ pub struct FrameHeader {
 }
 
 impl FrameHeader {
+    /// Whether the frame has entries before its records: topics, tracking positions.
+    #[inline]
+    pub fn has_preamble(&self) -> bool {
+        self.preamble_len > 0
+    }
+
     /// The position behind the frame's last event.
     #[inline]
     pub fn next_position(&self) -> u64 {
