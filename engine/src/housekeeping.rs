@@ -32,6 +32,9 @@ use crate::segment::{LogIdentity, Segment};
 pub(crate) enum Job {
     /// Segment of this number is sealed.
     Sealed(u64),
+    /// Name what is sealed in the manifest: an open after a kill then need not read it. Not behind an index
+    /// being written.
+    NameSealed,
     /// Make up for what a crash has kept from being done to the sealed segment of this number.
     Finish(u64),
     /// Write a checkpoint of segment of this number.
@@ -47,8 +50,9 @@ pub(crate) enum Job {
 }
 
 impl Job {
-    fn is_sync(self) -> bool {
-        matches!(self, Self::SyncSoon | Self::SyncNow)
+    /// Whether it is one for the thread whose jobs are short.
+    fn is_short(self) -> bool {
+        matches!(self, Self::SyncSoon | Self::SyncNow | Self::NameSealed)
     }
 }
 
@@ -128,7 +132,7 @@ impl Housekeeper {
         if !self.requested.lock().insert(job) {
             return;
         }
-        let worker = match job.is_sync() {
+        let worker = match job.is_short() {
             true => &self.syncer,
             false => &self.worker,
         };
@@ -294,8 +298,8 @@ fn run(inner: &Inner, jobs: &Receiver<Job>) {
 }
 
 fn do_job(inner: &Inner, job: Job) {
-    // A sync waits for no other job. It is over with the writer, which closing takes.
-    let working = (!job.is_sync()).then(|| inner.housekeeper.working.lock());
+    // A short one waits for no other job. Its thread is joined before the lock of the log is released.
+    let working = (!job.is_short()).then(|| inner.housekeeper.working.lock());
     if working
         .as_ref()
         .is_some_and(|working| **working == Working::Over)
@@ -316,6 +320,7 @@ fn do_job(inner: &Inner, job: Job) {
             fold_when_due(inner)
         }),
         Job::Checkpoint(number) => write_checkpoint(inner, number),
+        Job::NameSealed => name_sealed(inner),
         Job::SyncNow => inner.sync_behind(),
         Job::SyncSoon | Job::Stop => Ok(()),
     };
@@ -331,16 +336,7 @@ pub(crate) fn finish_sealed(inner: &Inner, number: u64) -> Result<(), Error> {
     let Some(segment) = set.segment(number) else {
         return Ok(());
     };
-    inner.write_manifest(|manifest| {
-        let named = manifest.segments.last().map_or(0, |last| last.number);
-        let sealed = set
-            .segments
-            .iter()
-            .filter_map(|segment| segment.sealed_entry());
-        manifest
-            .segments
-            .extend(sealed.filter(|entry| entry.number > named));
-    })?;
+    name_sealed(inner)?;
     let file = segment.file()?;
     // Finished before, it may have been let go of since, and opened again for reading.
     if !file.is_finished() {
@@ -349,6 +345,23 @@ pub(crate) fn finish_sealed(inner: &Inner, number: u64) -> Result<(), Error> {
     }
     write_index(inner, segment)?;
     fold_when_due(inner)
+}
+
+/// Names every sealed segment in the manifest.
+fn name_sealed(inner: &Inner) -> Result<(), Error> {
+    let mut manifest = inner.manifest.lock();
+    // Asked for under the lock, under which a truncation changes both.
+    let set = inner.set();
+    let named = manifest.segments.last().map_or(0, |last| last.number);
+    let sealed = set.segments.iter().filter_map(|one| one.sealed_entry());
+    let new: Vec<_> = sealed
+        .filter(|entry| entry.number > named)
+        .copied()
+        .collect();
+    if new.is_empty() {
+        return Ok(());
+    }
+    inner.write_locked_manifest(&mut manifest, |manifest| manifest.segments.extend(&new))
 }
 
 /// Gives back the zeros behind a sealed segment. Whatever else lies there stays: a reader that opened the log

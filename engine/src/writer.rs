@@ -824,6 +824,7 @@ impl Writer {
         self.closing_dictionary = None;
         self.write_first_dictionary(inner)?;
         inner.update_set(|set| set.segments.push(self.segment.clone()));
+        inner.housekeeper.request(Job::NameSealed);
         inner.housekeeper.request(Job::Sealed(sealed));
         Ok(())
     }

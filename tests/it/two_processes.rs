@@ -142,6 +142,38 @@ fn a_leader_and_the_housekeeper_do_not_prepare_the_same_segment() {
 }
 
 #[test]
+fn a_segment_is_named_in_the_manifest_although_an_index_is_being_written() {
+    let disk = new_disk();
+    let log = small_log(disk.clone(), 1)
+        .background(true)
+        .open(DIR)
+        .unwrap();
+    let is_over = Arc::new(AtomicBool::new(false));
+    let until_over = is_over.clone();
+    disk.set_hook(move |step, _| {
+        // Which the index of the first segment takes long enough for.
+        if std::thread::current().name() == Some("annals") && step == Step::Rename {
+            wait_until(|| until_over.load(Ordering::SeqCst));
+        }
+        Ok(())
+    });
+    append(&log, 90);
+    wait_a_while_for(|| {
+        let left = small_log(disk.memory.fork(), 2).open(DIR).unwrap();
+        left.recovery().scanned_bytes < 64 << 10
+    });
+    let left = small_log(disk.memory.fork(), 2).open(DIR).unwrap();
+    assert!(
+        left.recovery().scanned_bytes < 64 << 10,
+        "{:?}",
+        left.recovery()
+    );
+    assert_eq!(left.head(), 90);
+    is_over.store(true, Ordering::SeqCst);
+    log.close().unwrap();
+}
+
+#[test]
 fn a_file_of_somebody_else_is_left_alone() {
     for is_log in [false, true] {
         let dir = tempfile::tempdir().unwrap();
