@@ -37,6 +37,7 @@
 //! ```
 
 mod candidates;
+mod columns;
 mod directory;
 mod error;
 mod format;

@@ -4,21 +4,18 @@
 //! (key, ordinal) pairs and sorts them once: by the top bits of the key into buckets of a few pairs, then
 //! each bucket. The bytes are those that a [`TailIndex`](crate::TailIndex) of the same events gives.
 
+use crate::columns::Columns;
 use crate::directory;
-use crate::format::SAMPLE_INTERVAL;
 use crate::sealed_form::{Parts, sealed_form};
-use crate::{GrowingIndex, IdHash, IdTimes, Identity, KeyHash, Postings, Previous};
+use crate::{GrowingIndex, IdHash, Identity, KeyHash, Postings, Previous};
 
 /// Events on their way into the bytes of a [`SealedIndex`](crate::SealedIndex).
 #[derive(Debug)]
 pub struct SealedBuilder {
     identity: Identity,
-    offsets: Vec<u32>,
+    columns: Columns,
     pairs: Vec<(KeyHash, u32)>,
     id_fingerprints: Vec<u32>,
-    id_times: IdTimes,
-    sample_times_us: Vec<u64>,
-    last_time_us: u64,
 }
 
 impl SealedBuilder {
@@ -27,25 +24,22 @@ impl SealedBuilder {
     pub fn new(identity: Identity) -> Self {
         Self {
             identity,
-            offsets: Vec::new(),
+            columns: Columns::default(),
             pairs: Vec::new(),
             id_fingerprints: Vec::new(),
-            id_times: IdTimes::default(),
-            sample_times_us: Vec::new(),
-            last_time_us: 0,
         }
     }
 
     /// Count of events so far.
     #[must_use]
     pub fn len(&self) -> u32 {
-        self.offsets.len() as u32
+        self.columns.offsets.len() as u32
     }
 
     /// Whether there are no events yet.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.offsets.is_empty()
+        self.columns.offsets.is_empty()
     }
 
     /// The segment, with the count of events so far: what the file is opened with.
@@ -73,10 +67,8 @@ impl SealedBuilder {
             .map(|(key, start, end)| (*key, Postings::words(&ordinals[*start..*end])));
         let parts = Parts {
             identity,
-            id_times: self.id_times,
-            offsets: &self.offsets,
+            columns: &self.columns,
             id_fingerprints: &self.id_fingerprints,
-            sample_times_us: &self.sample_times_us,
         };
         sealed_form(&parts, keys, |key| previous(key).into())
     }
@@ -96,19 +88,10 @@ impl GrowingIndex for SealedBuilder {
         keys: impl IntoIterator<Item = KeyHash>,
     ) {
         let ordinal = self.next_ordinal();
-        assert!(
-            ordinal < u32::MAX,
-            "the segment is full at {ordinal} events"
-        );
+        self.columns.push(ordinal, offset, time_us, &event_id);
         self.pairs
             .extend(keys.into_iter().map(|key| (key, ordinal)));
-        self.offsets.push(offset);
         self.id_fingerprints.push(id.fingerprint());
-        self.id_times.add(&event_id);
-        self.last_time_us = self.last_time_us.max(time_us);
-        if ordinal.is_multiple_of(SAMPLE_INTERVAL) {
-            self.sample_times_us.push(self.last_time_us);
-        }
     }
 }
 

@@ -1,23 +1,21 @@
 //! Writing a sealed index: the bytes of an `.idx` file from its parts, wherever those come from.
 
+use crate::columns::Columns;
 use crate::directory;
 use crate::format::{
     IDS_PER_BUCKET, KEYS_PER_BUCKET, KeyEntry, SAMPLE_INTERVAL, SEALED_HEADER_SIZE, Sample,
     SealedHeader, SealedLayout, checksum,
 };
-use crate::{IdTimes, Identity, KeyHash, Postings, Previous};
+use crate::{Identity, KeyHash, Postings, Previous};
 
 /// What an index holds beside its keys.
 pub(crate) struct Parts<'a> {
     /// With the count of events.
     pub(crate) identity: Identity,
-    pub(crate) id_times: IdTimes,
-    /// By ordinal.
-    pub(crate) offsets: &'a [u32],
+    /// Of all events from the first.
+    pub(crate) columns: &'a Columns,
     /// The upper 32 bits of the id hashes, by ordinal.
     pub(crate) id_fingerprints: &'a [u32],
-    /// Of every `SAMPLE_INTERVAL`th event.
-    pub(crate) sample_times_us: &'a [u64],
 }
 
 /// The bytes of the file. `keys`: ascending, each once, with their ordinals. `previous`: asked once for every
@@ -38,13 +36,13 @@ pub(crate) fn sealed_form<'a>(
         posting_count: u32::try_from(posting_count).expect("fewer than 2^31 postings"),
         key_directory_bits: directory::bits_for(key_count, KEYS_PER_BUCKET),
         id_directory_bits: directory::bits_for(parts.identity.event_count, IDS_PER_BUCKET),
-        id_times: parts.id_times,
+        id_times: parts.columns.id_times,
         body_crc: 0,
         body_len: 0,
     };
 
     let mut file = vec![0; SEALED_HEADER_SIZE];
-    push_words(&mut file, parts.offsets.iter().copied());
+    push_words(&mut file, parts.columns.offsets.iter().copied());
     let hashes = keys.clone().map(|(key, _)| key.to_bits());
     push_words(
         &mut file,
@@ -68,7 +66,7 @@ pub(crate) fn sealed_form<'a>(
     let (id_starts, ids) = ids_by_bucket(parts.id_fingerprints, header.id_directory_bits);
     push_words(&mut file, id_starts);
     push_words(&mut file, ids);
-    for (index, &time_us) in (0_u32..).zip(parts.sample_times_us) {
+    for (index, &time_us) in (0_u32..).zip(&parts.columns.sample_times_us) {
         let ordinal = index * SAMPLE_INTERVAL;
         file.extend_from_slice(&Sample { time_us, ordinal }.encode());
     }

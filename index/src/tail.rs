@@ -19,6 +19,7 @@ use std::fmt;
 
 pub(crate) use ids::IdChain;
 
+use crate::columns::Columns;
 use crate::format::{BASE_POSITION_MAX, SAMPLE_INTERVAL, SEGMENT_NUMBER_MAX};
 use crate::key::BuildKeyHasher;
 use crate::sealed_form::{Parts, sealed_form};
@@ -36,14 +37,10 @@ pub struct TailIndex {
     front: Option<Box<SealedIndex<FrontBytes>>>,
     /// Count of those.
     first: u32,
-    offsets: Vec<u32>,
+    columns: Columns,
     keys: HashMap<KeyHash, List, BuildKeyHasher>,
     lists: PostingLists,
     ids: IdTable,
-    id_times: IdTimes,
-    /// Of every `SAMPLE_INTERVAL`th event, the greatest time up to it.
-    sample_times_us: Vec<u64>,
-    last_time_us: u64,
 }
 
 /// The bytes of a sealed index that a tail goes on behind, as read or as mapped.
@@ -90,13 +87,10 @@ impl TailIndex {
             identity,
             front: None,
             first: 0,
-            offsets: Vec::new(),
+            columns: Columns::default(),
             keys: HashMap::default(),
             lists: PostingLists::new(),
             ids: IdTable::new(),
-            id_times: IdTimes::default(),
-            sample_times_us: Vec::new(),
-            last_time_us: 0,
         }
     }
 
@@ -106,12 +100,11 @@ impl TailIndex {
     /// As [`TailIndex::new`].
     #[must_use]
     pub fn behind(front: SealedIndex<FrontBytes>) -> Self {
-        Self {
-            first: front.len(),
-            last_time_us: front.last_sample_us(),
-            ..Self::new(front.identity())
-        }
-        .with_front(front)
+        let mut tail = Self::new(front.identity());
+        tail.first = front.len();
+        tail.columns.last_time_us = front.last_sample_us();
+        tail.front = Some(Box::new(front));
+        tail
     }
 
     /// Brings what is known of these keys into the processor's cache, before events that hold them are added. Each
@@ -125,11 +118,6 @@ impl TailIndex {
     #[must_use]
     pub fn has_front(&self) -> bool {
         self.front.is_some()
-    }
-
-    fn with_front(mut self, front: SealedIndex<FrontBytes>) -> Self {
-        self.front = Some(Box::new(front));
-        self
     }
 
     /// The segment, with the count of events so far: what the sealed form is opened with.
@@ -159,8 +147,8 @@ impl TailIndex {
         // The standard map fills up to 7/8 of a power of two of places, a control byte each.
         let map_places = (self.keys.capacity() * 8).div_ceil(7);
         map_places * (size_of::<(KeyHash, List)>() + 1)
-            + self.offsets.capacity() * size_of::<u32>()
-            + self.sample_times_us.capacity() * size_of::<u64>()
+            + self.columns.offsets.capacity() * size_of::<u32>()
+            + self.columns.sample_times_us.capacity() * size_of::<u64>()
             + self.lists.heap_bytes()
             + self.ids.heap_bytes()
     }
@@ -185,10 +173,8 @@ impl TailIndex {
         keys.sort_unstable_by_key(|&(key, _)| key);
         let parts = Parts {
             identity: self.identity(),
-            id_times: self.id_times,
-            offsets: &self.offsets,
+            columns: &self.columns,
             id_fingerprints: self.ids.fingerprints(),
-            sample_times_us: &self.sample_times_us,
         };
         let keys = keys
             .iter()
@@ -211,10 +197,7 @@ impl GrowingIndex for TailIndex {
         keys: impl IntoIterator<Item = KeyHash>,
     ) {
         let ordinal = self.next_ordinal();
-        assert!(
-            ordinal < u32::MAX,
-            "the segment is full at {ordinal} events"
-        );
+        self.columns.push(ordinal, offset, time_us, &event_id);
         for key in keys {
             match self.keys.entry(key) {
                 Entry::Occupied(mut list) => self.lists.append(list.get_mut(), ordinal),
@@ -223,21 +206,13 @@ impl GrowingIndex for TailIndex {
                 }
             }
         }
-        self.offsets.push(offset);
         self.ids.push(id);
-        self.id_times.add(&event_id);
-        // Times do not run backwards, but a rebuild takes them from a file. The greatest so far keeps the
-        // samples sorted whatever it says, and a scan start too early at worst.
-        self.last_time_us = self.last_time_us.max(time_us);
-        if ordinal.is_multiple_of(SAMPLE_INTERVAL) {
-            self.sample_times_us.push(self.last_time_us);
-        }
     }
 }
 
 impl KeyIndex for TailIndex {
     fn len(&self) -> u32 {
-        self.first + self.offsets.len() as u32
+        self.first + self.columns.offsets.len() as u32
     }
 
     fn postings(&self, key: KeyHash) -> Postings<'_> {
@@ -257,7 +232,7 @@ impl KeyIndex for TailIndex {
 
     fn offset(&self, ordinal: u32) -> Option<u32> {
         match ordinal.checked_sub(self.first) {
-            Some(place) => self.offsets.get(place as usize).copied(),
+            Some(place) => self.columns.offsets.get(place as usize).copied(),
             None => self.front.as_ref()?.offset(ordinal),
         }
     }
@@ -272,13 +247,14 @@ impl KeyIndex for TailIndex {
 
     fn id_times(&self) -> IdTimes {
         match &self.front {
-            Some(front) => front.id_times().and(self.id_times),
-            None => self.id_times,
+            Some(front) => front.id_times().and(self.columns.id_times),
+            None => self.columns.id_times,
         }
     }
 
     fn time_floor(&self, time_us: u64) -> u32 {
         let later = self
+            .columns
             .sample_times_us
             .partition_point(|&sample_us| sample_us < time_us);
         match (later.checked_sub(1), &self.front) {

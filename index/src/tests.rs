@@ -54,8 +54,13 @@ fn key(number: u8) -> KeyHash {
 
 fn tail_of(identity: Identity, events: &[Event]) -> TailIndex {
     let mut tail = TailIndex::new(identity);
+    push_all(&mut tail, events);
+    tail
+}
+
+fn push_all(index: &mut impl GrowingIndex, events: &[Event]) {
     for event in events {
-        tail.push(
+        index.push(
             event.offset,
             event.time_us,
             event.id,
@@ -63,20 +68,11 @@ fn tail_of(identity: Identity, events: &[Event]) -> TailIndex {
             event.keys.iter().copied(),
         );
     }
-    tail
 }
 
 fn built(identity: Identity, events: &[Event]) -> SealedBuilder {
     let mut builder = SealedBuilder::new(identity);
-    for event in events {
-        builder.push(
-            event.offset,
-            event.time_us,
-            event.id,
-            id_hash(&event.id),
-            event.keys.iter().copied(),
-        );
-    }
+    push_all(&mut builder, events);
     builder
 }
 
@@ -87,15 +83,7 @@ fn tail_behind(identity: Identity, events: &[Event], cut: usize) -> TailIndex {
     let front = SealedIndex::open(FrontBytes::new(bytes), &front_identity).unwrap();
     front.verify().unwrap();
     let mut tail = TailIndex::behind(front);
-    for event in &events[cut..] {
-        tail.push(
-            event.offset,
-            event.time_us,
-            event.id,
-            id_hash(&event.id),
-            event.keys.iter().copied(),
-        );
-    }
+    push_all(&mut tail, &events[cut..]);
     tail
 }
 
