@@ -6,17 +6,17 @@
 //! believed only when its checksum fits and a witness says that every event in it was durable. The frames
 //! that it covers are then believed as those of a sealed segment are: verified when they are read.
 
-use annals_index::{FrontBytes, Identity, KeyIndex, SealedBuilder, SealedIndex};
+use annals_index::{FrontBytes, Identity, KeyIndex, Previous, SealedIndex};
+use annals_segments::format;
 use annals_segments::format::frame::{Frame, FrameHeader, FrameKind};
 use annals_segments::format::record::Record;
 use annals_segments::format::segment_header::SEGMENT_HEADER_LEN;
-use annals_segments::format::{self, ALIGNMENT};
 use annals_segments::{FrozenFile, write_unsynced};
 
 use crate::directory::Directory;
 use crate::error::Error;
 use crate::log::Inner;
-use crate::segment::{LogIdentity, Segment};
+use crate::segment::{LogIdentity, Segment, frame_start};
 
 /// The first events of a segment, by their checkpoint.
 #[derive(Debug)]
@@ -65,7 +65,7 @@ impl Front {
 
     /// Whether the index ends where the frames say.
     fn fit(index: SealedIndex<FrontBytes>, salt: u64, bytes: &[u8], durable: u64) -> Option<Self> {
-        let next_position = index.identity().base_position + u64::from(index.len());
+        let next_position = position_behind(&index);
         let last = index.len().checked_sub(1)?;
         if next_position - 1 > durable {
             return None;
@@ -73,9 +73,7 @@ impl Front {
         let frame_of = |ordinal: u32| {
             let offset = index.offset(ordinal)? as usize;
             let record = Record::parse(bytes.get(offset..)?).ok()?;
-            let start = offset.checked_sub(record.place().distance as usize)?;
-            let is_place = start >= SEGMENT_HEADER_LEN && start.is_multiple_of(ALIGNMENT);
-            is_place.then_some(start)
+            frame_start(offset, record.place().distance as usize)
         };
         let start = frame_of(last)?;
         let frame = Frame::parse(&bytes[start..], salt).ok()?;
@@ -98,8 +96,12 @@ impl Front {
     }
 
     pub(crate) fn next_position(&self) -> u64 {
-        self.index.identity().base_position + u64::from(self.index.len())
+        position_behind(&self.index)
     }
+}
+
+fn position_behind(index: &SealedIndex<FrontBytes>) -> u64 {
+    index.identity().base_position + u64::from(index.len())
 }
 
 /// Writes the checkpoint of the frames before `end`, where a dictionary starts. Nothing is written when an
@@ -108,15 +110,11 @@ pub(crate) fn write(inner: &Inner, segment: &Segment, end: usize) -> Result<(), 
     let Some(builder) = segment.build_index(end)? else {
         return Ok(());
     };
-    write_built(inner, segment, builder)
-}
-
-fn write_built(inner: &Inner, segment: &Segment, builder: SealedBuilder) -> Result<(), Error> {
-    let last = segment.base_position + u64::from(builder.len());
-    if builder.is_empty() || last - 1 > inner.durable_head() {
+    let next_position = segment.base_position + u64::from(builder.len());
+    if builder.is_empty() || next_position - 1 > inner.durable_head() {
         return Ok(());
     }
-    let bytes = builder.encode(|_| annals_index::Previous::Unknown);
+    let bytes = builder.encode(|_| Previous::Unknown);
     let directory = &inner.directory;
     let name = format::checkpoint_file_name(segment.number);
     write_unsynced(&*directory.disk, &directory.path, &name, &bytes).map_err(Error::io(

@@ -240,6 +240,14 @@ impl Listing {
         self.has_log_files || !self.segments.is_empty()
     }
 
+    /// Bytes of a segment's file; 0 when there is none.
+    pub(crate) fn segment_len(&self, number: u64) -> u64 {
+        let place = self
+            .segments
+            .binary_search_by_key(&number, |(number, _)| *number);
+        place.map_or(0, |place| self.segments[place].1)
+    }
+
     pub(crate) fn has_index(&self, number: u64) -> bool {
         self.indexes
             .binary_search_by_key(&number, |(number, _)| *number)

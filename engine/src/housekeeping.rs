@@ -1,10 +1,10 @@
 //! Work that no append waits for: preparing the next segment, and after a segment is sealed its
 //! manifest entry, its cut, its index, and now and then the heads.
 //!
-//! It runs on two threads that the log owns and [`Log::close`](crate::Log::close) joins, one for syncs alone,
-//! so that buffered events never wait for an index to be written; or, when asked for, in the appending thread at
-//! fixed places. A failure here is never a failure of an append: it is
-//! logged, and made up for at the next open, because everything it writes can be derived again.
+//! It runs on two threads that the log owns and [`Log::close`](crate::Log::close) joins, one for short jobs, so
+//! that neither buffered events nor the manifest ever wait for an index to be written; or, when asked for, in the
+//! appending thread at fixed places. A failure here is never a failure of an append: it is logged, and made up for
+//! at the next open, because everything it writes can be derived again.
 
 use std::collections::{BTreeMap, HashSet};
 use std::io;
@@ -92,7 +92,7 @@ impl Worker {
 #[derive(Debug, Default)]
 pub(crate) struct Housekeeper {
     worker: Mutex<Option<Worker>>,
-    /// For syncs.
+    /// For short jobs.
     syncer: Mutex<Option<Worker>>,
     /// Jobs asked for and not finished; each is queued once.
     requested: Mutex<HashSet<Job>>,
@@ -216,10 +216,7 @@ impl Housekeeper {
                         &inner.options,
                         number,
                         len,
-                        Made {
-                            compatible: 0,
-                            room: Room::Written,
-                        },
+                        Made::AHEAD,
                     )
                 })
             }
@@ -246,17 +243,13 @@ impl Housekeeper {
         let is_needed = inner.newest_segment() < number;
         let prepared = is_needed.then(|| {
             let len = PreparedSegment::len_for(&inner.options, inner.tracking_len());
-            let made = Made {
-                compatible: 0,
-                room: Room::Written,
-            };
             PreparedSegment::create(
                 &inner.directory,
                 &inner.log,
                 &inner.options,
                 number,
                 len,
-                made,
+                Made::AHEAD,
             )
         });
         let mut spare = self.spare.lock();
@@ -348,7 +341,7 @@ pub(crate) fn finish_sealed(inner: &Inner, number: u64) -> Result<(), Error> {
 }
 
 /// Names every sealed segment in the manifest.
-fn name_sealed(inner: &Inner) -> Result<(), Error> {
+pub(crate) fn name_sealed(inner: &Inner) -> Result<(), Error> {
     let mut manifest = inner.manifest.lock();
     // Asked for under the lock, under which a truncation changes both.
     let set = inner.set();
@@ -464,10 +457,8 @@ pub(crate) fn fold_when_due(inner: &Inner) -> Result<(), Error> {
         .map(|(number, base, index)| (*number, *base, index))
         .collect();
     let bytes = fold_heads(identity, set.heads(), &sealed, |number, ordinal| {
-        let place = set
-            .segments
-            .binary_search_by_key(&number, |segment| segment.number);
-        let segment = &set.segments[place.expect("the segments folded are in the set")];
+        let segment = set.segment(number);
+        let segment = segment.expect("the segments folded are in the set");
         Ok::<u64, FoldError>(segment.event(ordinal)?.version().unwrap_or(0))
     });
     let bytes = match bytes {
@@ -523,6 +514,14 @@ pub(crate) struct Made {
     /// Flags of its header.
     pub(crate) compatible: u32,
     pub(crate) room: Room,
+}
+
+impl Made {
+    /// An ordinary segment, made before it is needed.
+    const AHEAD: Self = Self {
+        compatible: 0,
+        room: Room::Written,
+    };
 }
 
 /// A segment with a header and zeros behind it, durable under its name.
@@ -649,7 +648,7 @@ mod tests {
         for _ in 0..40 {
             let _ = log.append(NewEvent::new("Was", vec![1; 3000])).unwrap();
         }
-        // A truncation finishes what is sealed, while the job for it waits; a reader may let go of it meanwhile.
+        // Two jobs may come to the same segment, and a reader may let go of it in between.
         let inner = log.inner();
         assert!(inner.newest_segment() > 1);
         inner.update_set(|set| *set = set.let_go());

@@ -724,15 +724,13 @@ impl Opening {
                 checkpoint::remove(&self.directory, *number);
             }
         }
-        let lens: BTreeMap<u64, u64> = self.listing.segments.iter().copied().collect();
-        let has_zeros = |entry: &SealedSegment| lens.get(&entry.number) > Some(&entry.end);
         let (mut unindexed, mut unfinished) = (Vec::new(), Vec::new());
         for entry in &self.manifest.segments {
             let has_index = self.listing.has_index(entry.number);
             if !has_index {
                 unindexed.push(entry.number);
             }
-            if !has_index || has_zeros(entry) {
+            if !has_index || self.listing.segment_len(entry.number) > entry.end {
                 unfinished.push(entry.number);
             }
         }

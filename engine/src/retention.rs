@@ -20,7 +20,7 @@ use crate::aggregate_id::AggregateId;
 use crate::directory::Listing;
 use crate::dropped::Dropped;
 use crate::error::{Error, Limit};
-use crate::housekeeping::finish_sealed;
+use crate::housekeeping::name_sealed;
 use crate::log::Inner;
 use crate::query::{Direction, Query};
 use crate::segment::Segment;
@@ -117,18 +117,6 @@ pub(crate) fn truncate(inner: &Inner, position: u64, force: Force) -> Result<Tru
             .sum(),
         first_position,
     })
-}
-
-/// Has every sealed segment named by the manifest, and indexed.
-fn name_sealed(inner: &Inner) -> Result<(), Error> {
-    let last_named = |manifest: &Manifest| manifest.segments.last().map(|last| last.number);
-    let named = last_named(&inner.manifest.lock()).unwrap_or(0);
-    for segment in &inner.set().segments {
-        if segment.number > named && segment.sealed_entry().is_some() {
-            finish_sealed(inner, segment.number)?;
-        }
-    }
-    Ok(())
 }
 
 fn check_followers(manifest: &Manifest, position: u64) -> Result<(), Error> {

@@ -127,17 +127,10 @@ impl Segment {
         base_position: u64,
         file: SegmentFile,
     ) -> Self {
-        let identity = Identity {
-            log_id: log.id,
-            segment: header.number,
-            salt: header.salt,
-            base_position,
-            event_count: 0,
-        };
         let segment = Self::new(directory, log, header.number, base_position, header.salt);
         segment.file.set(file).expect("just made");
         segment.topics_gathered.set(()).expect("just made");
-        *segment.tail_index.write() = Some(TailIndex::new(identity));
+        *segment.tail_index.write() = Some(TailIndex::new(segment.first_identity()));
         segment
     }
 
@@ -605,9 +598,7 @@ impl Segment {
             None => None,
             Some(offset) => {
                 let header = self.read(offset..offset.saturating_add(RECORD_HEADER_LEN))?;
-                peek_distance(header)
-                    .and_then(|distance| offset.checked_sub(distance))
-                    .filter(|start| *start >= SEGMENT_HEADER_LEN && start.is_multiple_of(ALIGNMENT))
+                peek_distance(header).and_then(|distance| frame_start(offset, distance))
             }
         };
         let mut last_kinds = [None; 2];
@@ -721,6 +712,12 @@ pub(crate) fn for_each_whole_frame<'a>(
             None => return,
         }
     }
+}
+
+/// Offset of the frame that a record at `offset` names by its distance; `None` where no frame can start.
+pub(crate) fn frame_start(offset: usize, distance: usize) -> Option<usize> {
+    let start = offset.checked_sub(distance)?;
+    (start >= SEGMENT_HEADER_LEN && start.is_multiple_of(ALIGNMENT)).then_some(start)
 }
 
 /// Defines the topics of a frame.

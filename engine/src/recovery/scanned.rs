@@ -319,10 +319,7 @@ pub(super) fn missing(
     listing: &Listing,
     entry: &SealedSegment,
 ) -> Option<Error> {
-    let found = listing
-        .segments
-        .binary_search_by_key(&entry.number, |(number, _)| *number);
-    let len = found.map_or(0, |place| listing.segments[place].1);
+    let len = listing.segment_len(entry.number);
     (len < entry.end).then(|| {
         let source = FormatError::TooShort {
             structure: "segment",
