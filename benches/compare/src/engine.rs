@@ -140,6 +140,12 @@ pub(crate) trait Conditional: Sync {
 pub(crate) trait GroupCommit: Sync {
     /// Commits those that are not in conflict, each seeing those before it.
     fn append_group(&self, commits: &[Commit]) -> Result<Vec<Result<u64, Failure>>, Failure>;
+
+    /// One commit, a group of its own.
+    fn append_alone(&self, commit: &Commit) -> Result<u64, Failure> {
+        let mut outcomes = self.append_group(std::slice::from_ref(commit))?;
+        outcomes.remove(0)
+    }
 }
 
 /// An engine that can be opened.

@@ -49,8 +49,7 @@ struct Redb {
 
 impl Engine for Redb {
     fn append(&self, commit: Commit) -> Result<u64, Failure> {
-        let mut outcomes = self.append_group(std::slice::from_ref(&commit))?;
-        outcomes.remove(0)
+        self.append_alone(&commit)
     }
 
     fn read_aggregate(

@@ -95,8 +95,7 @@ impl Sqlite {
 
 impl Engine for Sqlite {
     fn append(&self, commit: Commit) -> Result<u64, Failure> {
-        let mut outcomes = self.append_group(std::slice::from_ref(&commit))?;
-        outcomes.remove(0)
+        self.append_alone(&commit)
     }
 
     fn read_aggregate(
