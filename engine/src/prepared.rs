@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use annals_index::{IdHash, KeyHash};
 use annals_segments::format::align_up;
 use annals_segments::format::frame::FRAME_HEADER_LEN;
-use annals_segments::format::record::{self, IdKind, RECORD_HEADER_LEN, RecordBody, metadata_len};
+use annals_segments::format::record::{self, IdKind, RECORD_LEN_MIN, RecordBody, metadata_len};
 use annals_segments::{Clock, Random};
 use smallvec::SmallVec;
 use uuid::Uuid;
@@ -181,7 +181,7 @@ impl PreparedBatch {
 /// Bytes of an event's record, nearly: what is not foreseen here costs a reallocation.
 fn room_for(event: &NewEvent) -> usize {
     let tags: usize = event.tags.iter().map(|tag| 1 + tag.len()).sum();
-    RECORD_HEADER_LEN + 48 + event.payload.len() + tags + metadata_len(&event.metadata)
+    RECORD_LEN_MIN + 48 + event.payload.len() + tags + metadata_len(&event.metadata)
 }
 
 fn key_of(log: &LogIdentity, id: &AggregateId) -> KeyHash {

@@ -17,10 +17,10 @@ use annals_segments::format::frame::{
 };
 use annals_segments::format::manifest::SealedSegment;
 use annals_segments::format::record::{
-    IdKind, RECORD_HEADER_LEN, Record, peek_distance, record_len,
+    IdKind, RECORD_FRONT_LEN, RECORD_LEN_MIN, Record, peek_distance, record_len,
 };
 use annals_segments::format::segment_header::{SEGMENT_HEADER_LEN, SegmentHeader};
-use annals_segments::format::{ALIGNMENT, FormatError};
+use annals_segments::format::{ALIGNMENT, FRAME_LEN_MAX, FormatError, align_up};
 use annals_segments::{FrozenFile, OpenMode, SegmentFile, find_later_frame, scan_frames};
 use parking_lot::RwLock;
 
@@ -302,11 +302,11 @@ impl Segment {
         if let Some(bytes) = self.file()?.resident_bytes() {
             return Ok((bytes, 0));
         }
-        let header = self.read(offset..offset.saturating_add(RECORD_HEADER_LEN))?;
+        let header = self.read(offset..offset.saturating_add(RECORD_FRONT_LEN))?;
         let Some(distance) = peek_distance(header) else {
             return Ok((header, offset));
         };
-        let end = offset.saturating_add(record_len(header));
+        let end = offset.saturating_add(align_up(record_len(header).min(FRAME_LEN_MAX)));
         // What damage says is bounded by what is there.
         let start = offset.saturating_sub(distance);
         Ok((self.read(start..end)?, start))
@@ -560,7 +560,7 @@ impl Segment {
     /// Answers their positions, when there are any.
     fn pad_index(&self, tail: &mut impl GrowingIndex, len: u64, bytes_len: usize) -> Option<Lost> {
         // No more than there can be, whatever damaged bytes say.
-        let len = len.min((bytes_len / RECORD_HEADER_LEN) as u64);
+        let len = len.min((bytes_len / RECORD_LEN_MIN) as u64);
         let before = u64::from(tail.next_ordinal());
         while u64::from(tail.next_ordinal()) < len {
             tail.push(0, 0, [0; 16], IdHash::new(0, &[0; 16]), []);
@@ -597,7 +597,7 @@ impl Segment {
         let start = match last.map(|offset| offset as usize) {
             None => None,
             Some(offset) => {
-                let header = self.read(offset..offset.saturating_add(RECORD_HEADER_LEN))?;
+                let header = self.read(offset..offset.saturating_add(RECORD_FRONT_LEN))?;
                 peek_distance(header).and_then(|distance| frame_start(offset, distance))
             }
         };

@@ -11,7 +11,6 @@ use std::time::SystemTime;
 
 use annals_index::KeyHash;
 use annals_segments::format::FormatError;
-use annals_segments::format::align_up;
 use annals_segments::format::frame::{Frame, FrameKind};
 use annals_segments::format::record::Record;
 use uuid::Uuid;
@@ -567,7 +566,7 @@ impl Walk {
         let record = Record::parse(reading.record_at(at.offset)?).ok()?;
         record.verify(position, at.time_us, salt).ok()?;
         let topic = reading.topic(record.place().topic, at.offset, position)?;
-        at.offset += align_up(record.as_bytes().len());
+        at.offset += record.as_bytes().len();
         at.left -= 1;
         self.frame = Some(at);
         Some(Ok(Event {
@@ -594,7 +593,7 @@ impl Walk {
         let header = Frame::parse(segment.read_frame(start)?, segment.salt());
         self.frame = header.ok().map(|frame| WalkFrame {
             place,
-            offset: offset + align_up(event.record.as_bytes().len()),
+            offset: offset + event.record.as_bytes().len(),
             left: frame
                 .header
                 .event_count

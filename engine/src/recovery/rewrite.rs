@@ -270,10 +270,6 @@ impl Rewrite {
             let record = record.expect("the scan has verified it");
             let at = out.len();
             out.extend_from_slice(record.as_bytes());
-            out.resize(
-                at + annals_segments::format::align_up(record.as_bytes().len()),
-                0,
-            );
             let place = RecordPlace {
                 topic,
                 distance: (at - start) as u32,

@@ -35,7 +35,7 @@ fn touch_start(bytes: &[u8], offset: usize) -> u8 {
     bytes.get(offset).copied().unwrap_or(0)
 }
 
-/// The frame header of a record that has been touched, and the cache lines of its body, of which most have few.
+/// The frame header of a record that has been touched, and its cache lines, of which most have few.
 #[inline]
 fn touch_rest(bytes: &[u8], offset: usize) -> u8 {
     let Some(record) = bytes.get(offset..) else {
@@ -44,9 +44,10 @@ fn touch_rest(bytes: &[u8], offset: usize) -> u8 {
     let Some(distance) = peek_distance(record) else {
         return 0;
     };
-    let body = record.iter().take(record_len(record).min(TOUCHED_LEN_MAX));
+    let len = record_len(record).min(TOUCHED_LEN_MAX);
+    let body = record.iter().take(len);
     let lines = body.step_by(CACHE_LINE).fold(0, |sum, byte| sum ^ byte);
-    lines ^ touch_start(bytes, offset.wrapping_sub(distance))
+    lines ^ touch_start(record, len) ^ touch_start(bytes, offset.wrapping_sub(distance))
 }
 
 /// The records of a key, newest first, as long as they are few.

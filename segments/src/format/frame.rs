@@ -452,14 +452,10 @@ impl<'a> Frame<'a> {
             }
             count += 1;
             end = offset + record.as_bytes().len();
-            let padded = self
-                .bytes
-                .get(end..align_up(end))
-                .ok_or_else(|| field("padding", 0, "present"))?;
-            check_zeros(STRUCTURE, "padding", padded)?;
+            check_zeros(STRUCTURE, "padding", record.padding())?;
         }
         if self.header.kind.is_some()
-            && (count != self.header.event_count || align_up(end) != self.bytes.len())
+            && (count != self.header.event_count || end != self.bytes.len())
         {
             return Err(field(
                 "event count",

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::record::RECORD_HEADER_LEN;
+use super::record::RECORD_LEN_MIN;
 use super::segment_header::SEGMENT_HEADER_LEN;
 use super::{
     ALIGNMENT, FOLLOWER_COUNT_MAX, FOLLOWER_NAME_LEN_MAX, FORMAT_VERSION, FormatError,
@@ -117,7 +117,7 @@ impl SealedSegment {
                 "a multiple of 8 in 4,096..=2,147,483,648",
             ));
         }
-        let fits = self.event_count <= self.end / RECORD_HEADER_LEN as u64;
+        let fits = self.event_count <= self.end / RECORD_LEN_MIN as u64;
         if !fits || !are_positions(self.base_position, self.event_count) {
             return Err(field(
                 "event count",

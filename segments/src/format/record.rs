@@ -1,34 +1,40 @@
 //! A record: one event on disk, readable and verifiable on its own.
 //!
 //! A record is written by two hands. The caller's thread encodes the *body* (everything from the
-//! flags on) and runs the checksum over it, outside any lock. The leader of the commit then fills the
-//! *place* (length, version, topic number, distance, ordinal) and continues the same checksum over
-//! it and over the position, the time and the salt. So the leader adds 48 bytes of checksum a record,
-//! however long the event, and a reader checks one checksum and knows that the record is whole, is
-//! this event, and lies where it belongs.
+//! length on, up to the trailer) and runs the checksum over it, outside any lock. The leader of the
+//! commit then fills the *trailer* (version, topic number, ordinal), continues the checksum over its 16
+//! bytes, and folds in the *binding*: a hash of what the record does not state or states in front of
+//! the covered bytes, its position, time, segment and distance. So a reader runs one checksum over one
+//! range and knows that the record is whole, is this event, and lies where it belongs.
 
 use std::iter;
 
 use super::{
     AGGREGATE_ID_LEN_MAX, ALIGNMENT, FRAME_LEN_MAX, FormatError, METADATA_KEY_LEN_MAX,
-    METADATA_LEN_MAX, TAG_COUNT_MAX, TAG_LEN_MAX, align_up, array_at, check_crc, check_zeros, put,
-    u16_at, u32_at, u64_at,
+    METADATA_LEN_MAX, SEGMENT_LEN_MAX, TAG_COUNT_MAX, TAG_LEN_MAX, align_up, array_at, check_crc,
+    check_zeros, put, u16_at, u32_at, u64_at,
 };
 
 const CRC_OFFSET: usize = 0;
-const LENGTH_OFFSET: usize = CRC_OFFSET + size_of::<u32>();
-const VERSION_OFFSET: usize = LENGTH_OFFSET + size_of::<u32>();
-const TOPIC_OFFSET: usize = VERSION_OFFSET + size_of::<u64>();
-const DISTANCE_OFFSET: usize = TOPIC_OFFSET + size_of::<u32>();
-const ORDINAL_OFFSET: usize = DISTANCE_OFFSET + size_of::<u32>();
-/// Where the caller's part starts.
-const FLAGS_OFFSET: usize = ORDINAL_OFFSET + size_of::<u32>();
+const DISTANCE_OFFSET: usize = CRC_OFFSET + size_of::<u32>();
+/// Where the body starts, and what the CRC covers.
+const BODY_OFFSET: usize = DISTANCE_OFFSET + size_of::<u32>();
+const LENGTH_OFFSET: usize = BODY_OFFSET;
+const FLAGS_OFFSET: usize = LENGTH_OFFSET + size_of::<u32>();
 const ID_LEN_OFFSET: usize = FLAGS_OFFSET + size_of::<u8>();
 const TAG_COUNT_OFFSET: usize = ID_LEN_OFFSET + size_of::<u8>();
 const METADATA_COUNT_OFFSET: usize = TAG_COUNT_OFFSET + size_of::<u8>();
 const EVENT_ID_OFFSET: usize = METADATA_COUNT_OFFSET + size_of::<u8>();
 /// Bytes before the variable part: id, encoding, digest, tags, metadata, payload.
-pub const RECORD_HEADER_LEN: usize = EVENT_ID_OFFSET + 16;
+pub const RECORD_FRONT_LEN: usize = EVENT_ID_OFFSET + 16;
+
+const VERSION_OFFSET: usize = 0;
+const TOPIC_OFFSET: usize = VERSION_OFFSET + size_of::<u64>();
+const ORDINAL_OFFSET: usize = TOPIC_OFFSET + size_of::<u32>();
+/// Bytes of the trailer, the last of a record, behind the padding.
+const TRAILER_LEN: usize = ORDINAL_OFFSET + size_of::<u32>();
+/// Bytes of a record without a variable part.
+pub const RECORD_LEN_MIN: usize = RECORD_FRONT_LEN + TRAILER_LEN;
 
 const CODEC_OFFSET: usize = 0;
 const ENCODING_RESERVED_OFFSET: usize = CODEC_OFFSET + size_of::<u8>();
@@ -38,7 +44,9 @@ const ENCODING_LEN: usize = PLAIN_LEN_OFFSET + size_of::<u32>();
 const DIGEST_LEN: usize = size_of::<u64>();
 const METADATA_ENTRY_HEADER_LEN: usize = size_of::<u8>() + size_of::<u16>();
 
-const _: () = assert!(RECORD_HEADER_LEN.is_multiple_of(ALIGNMENT));
+const _: () = assert!(RECORD_FRONT_LEN.is_multiple_of(ALIGNMENT));
+const _: () = assert!(TRAILER_LEN.is_multiple_of(ALIGNMENT));
+const _: () = assert!(FRAME_LEN_MAX.is_multiple_of(ALIGNMENT));
 const _: () = assert!(AGGREGATE_ID_LEN_MAX <= u8::MAX as usize);
 const _: () = assert!(TAG_COUNT_MAX <= u8::MAX as usize);
 const _: () = assert!(METADATA_LEN_MAX <= u16::MAX as usize);
@@ -96,7 +104,7 @@ impl RecordBody<'_> {
     /// Bytes of the record without padding.
     #[inline]
     pub fn record_len(&self) -> usize {
-        RECORD_HEADER_LEN
+        RECORD_LEN_MIN
             + self.id.len()
             + self.encoding.map_or(0, |_| ENCODING_LEN)
             + self.digest.map_or(0, |_| DIGEST_LEN)
@@ -105,7 +113,7 @@ impl RecordBody<'_> {
             + self.payload.len()
     }
 
-    /// Appends the record, padded, to `out`, with the leader's part zero.
+    /// Appends the record, padded, to `out`, with checksum and leader's part zero.
     ///
     /// # Panics
     /// When a field is outside the limits of [`format`](super): the engine checks them first.
@@ -148,9 +156,9 @@ impl RecordBody<'_> {
             "metadata keys are not ascending and distinct"
         );
 
-        let mut header = [0; RECORD_HEADER_LEN];
-        put(&mut header, LENGTH_OFFSET, (len as u32).to_le_bytes());
-        header[FLAGS_OFFSET] = self.id_kind as u8
+        let mut front = [0; RECORD_FRONT_LEN];
+        put(&mut front, LENGTH_OFFSET, (len as u32).to_le_bytes());
+        front[FLAGS_OFFSET] = self.id_kind as u8
             | if self.encoding.is_some() {
                 FLAG_ENCODING
             } else {
@@ -161,13 +169,13 @@ impl RecordBody<'_> {
             } else {
                 0
             };
-        header[ID_LEN_OFFSET] = self.id.len() as u8;
-        header[TAG_COUNT_OFFSET] = self.tags.len() as u8;
-        header[METADATA_COUNT_OFFSET] =
+        front[ID_LEN_OFFSET] = self.id.len() as u8;
+        front[TAG_COUNT_OFFSET] = self.tags.len() as u8;
+        front[METADATA_COUNT_OFFSET] =
             u8::try_from(self.metadata.len()).expect("the engine checks METADATA_COUNT_MAX");
-        put(&mut header, EVENT_ID_OFFSET, self.event_id);
+        put(&mut front, EVENT_ID_OFFSET, self.event_id);
         out.reserve(align_up(len));
-        out.extend_from_slice(&header);
+        out.extend_from_slice(&front);
         out.extend_from_slice(self.id);
         if let Some(encoding) = self.encoding {
             out.extend_from_slice(&[encoding.codec, 0, 0, 0]);
@@ -189,7 +197,11 @@ impl RecordBody<'_> {
             out.extend_from_slice(value.as_bytes());
         }
         out.extend_from_slice(self.payload);
-        assert_eq!(out.len() - start, len, "record_len and encode disagree");
+        assert_eq!(
+            out.len() - start + TRAILER_LEN,
+            len,
+            "record_len and encode disagree"
+        );
         out.resize(start + align_up(len), 0);
     }
 }
@@ -207,23 +219,29 @@ pub fn set_event_id(record: &mut [u8], event_id: [u8; 16]) {
     put(record, EVENT_ID_OFFSET, event_id);
 }
 
-/// The unpadded length an encoded record states.
+/// The length an encoded record states, without padding; `record` is at least [`RECORD_FRONT_LEN`] bytes.
 #[inline]
 pub fn record_len(record: &[u8]) -> usize {
     u32_at(record, LENGTH_OFFSET) as usize
+}
+
+/// Where the trailer of an encoded record starts.
+#[inline]
+fn trailer_offset(record: &[u8]) -> usize {
+    align_up(record_len(record)) - TRAILER_LEN
 }
 
 /// Bytes from the start of the frame header to the start of the record at the start of `bytes`,
 /// unverified; `None` when `bytes` is too short for a record.
 #[inline]
 pub fn peek_distance(bytes: &[u8]) -> Option<usize> {
-    (bytes.len() >= RECORD_HEADER_LEN).then(|| u32_at(bytes, DISTANCE_OFFSET) as usize)
+    (bytes.len() >= RECORD_FRONT_LEN).then(|| u32_at(bytes, DISTANCE_OFFSET) as usize)
 }
 
-/// The caller's part of the checksum: over the body of an encoded record.
+/// The caller's part of the checksum: over the body of an encoded record and its padding.
 #[inline]
 pub fn body_crc(record: &[u8]) -> u32 {
-    crc32fast::hash(&record[FLAGS_OFFSET..record_len(record)])
+    crc32fast::hash(&record[BODY_OFFSET..trailer_offset(record)])
 }
 
 /// The leader's part of a record: where in the log it lies.
@@ -251,35 +269,48 @@ pub fn place_record(
     time_us: u64,
     salt: u64,
 ) {
-    put(record, VERSION_OFFSET, place.version.to_le_bytes());
-    put(record, TOPIC_OFFSET, place.topic.to_le_bytes());
-    put(record, DISTANCE_OFFSET, place.distance.to_le_bytes());
-    put(record, ORDINAL_OFFSET, place.ordinal.to_le_bytes());
-    let crc = continue_crc(record, body_crc, position, time_us, salt);
-    put(record, CRC_OFFSET, crc.to_le_bytes());
-}
-
-/// Continues the checksum of the body over the leader's part and what the record is bound to.
-#[inline]
-fn continue_crc(record: &[u8], body_crc: u32, position: u64, time_us: u64, salt: u64) -> u32 {
-    let mut bound = [0; BOUND_LEN];
-    bound[..PLACE_LEN].copy_from_slice(&record[LENGTH_OFFSET..FLAGS_OFFSET]);
-    put(&mut bound, PLACE_LEN, position.to_le_bytes());
-    put(&mut bound, PLACE_LEN + 8, time_us.to_le_bytes());
-    put(&mut bound, PLACE_LEN + 16, salt.to_le_bytes());
+    let start = trailer_offset(record);
+    let trailer = &mut record[start..start + TRAILER_LEN];
+    put(trailer, VERSION_OFFSET, place.version.to_le_bytes());
+    put(trailer, TOPIC_OFFSET, place.topic.to_le_bytes());
+    put(trailer, ORDINAL_OFFSET, place.ordinal.to_le_bytes());
     let mut hasher = crc32fast::Hasher::new_with_initial(body_crc);
-    hasher.update(&bound);
-    hasher.finalize()
+    hasher.update(trailer);
+    let crc = hasher.finalize() ^ binding(position, time_us, salt, place.distance);
+    put(record, CRC_OFFSET, crc.to_le_bytes());
+    put(record, DISTANCE_OFFSET, place.distance.to_le_bytes());
 }
 
-const PLACE_LEN: usize = FLAGS_OFFSET - LENGTH_OFFSET;
-const BOUND_LEN: usize = PLACE_LEN + 3 * size_of::<u64>();
+/// What the checksum of a record is XOR-ed with, so that it fits in one place only.
+///
+/// In the right place it is a constant, so that the CRC notices all that a CRC notices. Two places of one
+/// segment with the same time never enter [`mixed`] as the same number: their positions differ by less
+/// than 2^32. Any other place is told with a probability of 1 - 2^-32.
+#[inline]
+fn binding(position: u64, time_us: u64, salt: u64, distance: u32) -> u32 {
+    let bound = mixed(salt.wrapping_add(time_us))
+        .wrapping_add(position)
+        .wrapping_add(u64::from(distance) << 32);
+    mixed(bound) as u32
+}
+
+const _: () = assert!(SEGMENT_LEN_MAX < 1 << 32, "its positions are near");
+
+/// A bijection in which every bit of the number has a say in every bit of the result.
+/// Source: the finalizer of SplitMix64, Steele, Lea and Flood, "Fast Splittable Pseudorandom Number
+/// Generators", OOPSLA 2014, with the constants of Stafford's variant 13.
+#[inline]
+fn mixed(number: u64) -> u64 {
+    let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    number ^ (number >> 31)
+}
 
 /// A record in place, its structure checked: every field can be read, none is believed before
 /// [`Record::verify`].
 #[derive(Clone, Copy)]
 pub struct Record<'a> {
-    /// The record without padding.
+    /// All of it, padding and trailer included.
     bytes: &'a [u8],
     tags_start: u32,
     payload_start: u32,
@@ -303,13 +334,13 @@ impl<'a> Record<'a> {
     /// tells the two apart.
     #[inline]
     pub fn parse(bytes: &'a [u8]) -> Result<Self, FormatError> {
-        super::check_len(STRUCTURE, bytes, RECORD_HEADER_LEN)?;
+        super::check_len(STRUCTURE, bytes, RECORD_LEN_MIN)?;
         let len = record_len(bytes);
-        if !(RECORD_HEADER_LEN..=FRAME_LEN_MAX).contains(&len) {
+        if !(RECORD_LEN_MIN..=FRAME_LEN_MAX).contains(&len) {
             return Err(field("length", len as u64, "48..=268,435,456"));
         }
-        super::check_len(STRUCTURE, bytes, len)?;
-        let bytes = &bytes[..len];
+        super::check_len(STRUCTURE, bytes, align_up(len))?;
+        let bytes = &bytes[..align_up(len)];
         let flags = bytes[FLAGS_OFFSET];
         if flags & !FLAGS_KNOWN != 0 {
             return Err(FormatError::Feature {
@@ -331,7 +362,7 @@ impl<'a> Record<'a> {
                 "one that fits its kind",
             ));
         }
-        let tags_start = RECORD_HEADER_LEN
+        let tags_start = RECORD_FRONT_LEN
             + id_len
             + if flags & FLAG_ENCODING != 0 {
                 ENCODING_LEN
@@ -343,19 +374,20 @@ impl<'a> Record<'a> {
             } else {
                 0
             };
+        let content = &bytes[..len - TRAILER_LEN];
         let mut cursor = tags_start;
         let overrun = || field("variable part", len as u64, "within the record's length");
         for _ in 0..bytes[TAG_COUNT_OFFSET] {
-            let tag_len = *bytes.get(cursor).ok_or_else(overrun)? as usize;
+            let tag_len = *content.get(cursor).ok_or_else(overrun)? as usize;
             cursor += 1 + tag_len;
         }
         for _ in 0..bytes[METADATA_COUNT_OFFSET] {
-            let header = bytes
+            let header = content
                 .get(cursor..cursor + METADATA_ENTRY_HEADER_LEN)
                 .ok_or_else(overrun)?;
             cursor += METADATA_ENTRY_HEADER_LEN + header[0] as usize + u16_at(header, 1) as usize;
         }
-        if cursor > len {
+        if cursor > content.len() {
             return Err(overrun());
         }
         Ok(Self {
@@ -379,7 +411,7 @@ impl<'a> Record<'a> {
         Ok(())
     }
 
-    /// The record without padding, checksum first.
+    /// The whole record, checksum first, trailer last.
     #[inline]
     pub fn as_bytes(&self) -> &'a [u8] {
         self.bytes
@@ -388,11 +420,12 @@ impl<'a> Record<'a> {
     /// Where the record lies.
     #[inline]
     pub fn place(&self) -> RecordPlace {
+        let trailer = &self.bytes[self.bytes.len() - TRAILER_LEN..];
         RecordPlace {
-            version: u64_at(self.bytes, VERSION_OFFSET),
-            topic: u32_at(self.bytes, TOPIC_OFFSET),
+            version: u64_at(trailer, VERSION_OFFSET),
+            topic: u32_at(trailer, TOPIC_OFFSET),
             distance: u32_at(self.bytes, DISTANCE_OFFSET),
-            ordinal: u32_at(self.bytes, ORDINAL_OFFSET),
+            ordinal: u32_at(trailer, ORDINAL_OFFSET),
         }
     }
 
@@ -410,7 +443,7 @@ impl<'a> Record<'a> {
     #[inline]
     pub fn id(&self) -> &'a [u8] {
         let id_len = self.bytes[ID_LEN_OFFSET] as usize;
-        &self.bytes[RECORD_HEADER_LEN..RECORD_HEADER_LEN + id_len]
+        &self.bytes[RECORD_FRONT_LEN..RECORD_FRONT_LEN + id_len]
     }
 
     /// The event's own UUID.
@@ -431,7 +464,7 @@ impl<'a> Record<'a> {
     #[inline]
     fn encoding_section(&self) -> Option<&'a [u8]> {
         (self.bytes[FLAGS_OFFSET] & FLAG_ENCODING != 0).then(|| {
-            let start = RECORD_HEADER_LEN + self.bytes[ID_LEN_OFFSET] as usize;
+            let start = RECORD_FRONT_LEN + self.bytes[ID_LEN_OFFSET] as usize;
             &self.bytes[start..start + ENCODING_LEN]
         })
     }
@@ -470,11 +503,23 @@ impl<'a> Record<'a> {
     /// The payload as stored.
     #[inline]
     pub fn payload(&self) -> &'a [u8] {
-        &self.bytes[self.payload_start as usize..]
+        &self.bytes[self.payload_start as usize..self.content_end()]
+    }
+
+    /// Where the payload ends and padding begins.
+    #[inline]
+    fn content_end(&self) -> usize {
+        record_len(self.bytes) - TRAILER_LEN
+    }
+
+    /// The bytes between payload and trailer. Under the checksum too; zero is what a writer has to put there.
+    pub(super) fn padding(&self) -> &'a [u8] {
+        &self.bytes[self.content_end()..self.bytes.len() - TRAILER_LEN]
     }
 }
 
-/// [`Record::verify`] for a record of which only the length has been checked: at most the bytes there are.
+/// [`Record::verify`] for a record of which only the length has been checked: legal, and with its padding at
+/// most the bytes there are.
 #[inline]
 pub(super) fn verify_unparsed(
     bytes: &[u8],
@@ -482,7 +527,9 @@ pub(super) fn verify_unparsed(
     time_us: u64,
     salt: u64,
 ) -> Result<(), FormatError> {
-    let found = continue_crc(bytes, body_crc(bytes), position, time_us, salt);
+    let covered = &bytes[BODY_OFFSET..align_up(record_len(bytes))];
+    let bound = binding(position, time_us, salt, u32_at(bytes, DISTANCE_OFFSET));
+    let found = crc32fast::hash(covered) ^ bound;
     check_crc(STRUCTURE, found, u32_at(bytes, CRC_OFFSET))
 }
 
@@ -501,7 +548,7 @@ pub fn walk_records(
         let at = offset;
         let record = Record::parse(&bytes[at..]);
         match &record {
-            Ok(record) => offset += align_up(record.bytes.len()),
+            Ok(record) => offset += record.bytes.len(),
             Err(_) => failed = true,
         }
         Some((at, record))

@@ -6,9 +6,7 @@ use annals_segments::format::frame::Frame;
 use annals_segments::format::record::{
     Record, RecordBody, body_crc, metadata_len, place_record, walk_records,
 };
-use annals_segments::format::{
-    METADATA_KEY_LEN_MAX, METADATA_LEN_MAX, TAG_COUNT_MAX, TAG_LEN_MAX, align_up,
-};
+use annals_segments::format::{METADATA_KEY_LEN_MAX, METADATA_LEN_MAX, TAG_COUNT_MAX, TAG_LEN_MAX};
 use annals_segments::{find_later_frame, last_written_byte, scan_frames};
 
 use super::hostile::FrameSequence;
@@ -128,8 +126,7 @@ fn check_rewritten(record: &Record<'_>, position: u64, time_us: u64, salt: u64) 
     body.encode(&mut out);
     let crc = body_crc(&out);
     place_record(&mut out, record.place(), crc, position, time_us, salt);
-    assert_eq!(out.len(), align_up(record.as_bytes().len()));
-    assert_eq!(&out[..record.as_bytes().len()], record.as_bytes());
+    assert_eq!(out, record.as_bytes());
 }
 
 pub(super) fn seeds() -> Vec<(&'static str, Vec<u8>)> {

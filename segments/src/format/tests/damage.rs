@@ -6,7 +6,7 @@ use super::samples::*;
 use super::second_reading::*;
 use crate::format::frame::{Frame, FrameHeader};
 use crate::format::manifest::Manifest;
-use crate::format::record::Record;
+use crate::format::record::{Record, verify_unparsed};
 use crate::format::segment_header::{SEGMENT_HEADER_LEN, SegmentHeader};
 use crate::format::watermark::{WATERMARK_LEN, WATERMARK_SLOT_LEN, Watermark};
 use crate::format::*;
@@ -32,6 +32,35 @@ fn every_flipped_bit_of_a_frame_is_noticed_as_damage() {
             "bit {bit} is no later release: {error}"
         );
     });
+}
+
+/// Without its frame: padding and distance too, which only the frame compares with what they have to be.
+#[test]
+fn every_flipped_bit_of_a_record_is_noticed_by_itself() {
+    let record = full_event().encode(80, 3, 42, TIME_US, SALT);
+    for_every_flipped_bit(&record, |bytes, bit| {
+        let verified = Record::parse(bytes).and_then(|record| record.verify(42, TIME_US, SALT));
+        assert!(verified.is_err(), "bit {bit}");
+    });
+}
+
+/// The binding is a constant for one place, so that there the guarantees of the CRC hold: here that a burst
+/// of up to 32 bits never goes unnoticed.
+#[test]
+fn every_burst_in_the_body_of_a_record_is_a_wrong_checksum() {
+    let good = full_event().encode(80, 3, 42, TIME_US, SALT);
+    let lens = 8..12;
+    for start in 8 * 12..8 * (good.len() - 4) {
+        for burst in [0x8000_0001_u32, 0xffff_ffff, 0x8765_4321, 3] {
+            let mut bytes = good.clone();
+            for bit in (0..32).filter(|bit| burst >> bit & 1 == 1) {
+                bytes[(start + bit) / 8] ^= 1 << ((start + bit) % 8);
+            }
+            assert_eq!(bytes[lens.clone()], good[lens.clone()]);
+            let verified = verify_unparsed(&bytes, 42, TIME_US, SALT);
+            assert!(verified.is_err(), "{burst:#x} at bit {start}");
+        }
+    }
 }
 
 /// Also with bytes of a longer copy behind, which a length that grew would reach into.
@@ -124,7 +153,7 @@ fn every_cut_structure_is_refused() {
     assert!((0..frame.len()).all(|len| check_frame(&frame[..len], SALT).is_err()));
     let manifest = sample_manifest().encode();
     assert!((0..manifest.len()).all(|len| Manifest::decode(&manifest[..len]).is_err()));
-    let record = &frame[80..80 + 97];
+    let record = &frame[80..80 + 104];
     assert!((0..record.len()).all(|len| Record::parse(&record[..len]).is_err()));
 }
 

@@ -4,12 +4,12 @@
 //! never edit the bytes to fit.
 
 use super::samples::*;
-use super::second_reading::naive_crc;
+use super::second_reading::{naive_binding, naive_crc};
 use crate::format::frame::{
     FLAG_SKIPPABLE, FRAME_HEADER_LEN, Frame, FrameFields, FrameKind, Preamble, PreambleEntry,
 };
 use crate::format::manifest::{MANIFEST_ENTRY_LEN, MANIFEST_HEADER_LEN, Manifest};
-use crate::format::record::{IdKind, RECORD_HEADER_LEN, Record};
+use crate::format::record::{IdKind, RECORD_FRONT_LEN, RECORD_LEN_MIN, Record};
 use crate::format::segment_header::{FLAG_RECOVERED, Layout, SEGMENT_HEADER_LEN, SegmentHeader};
 use crate::format::snapshot::SnapshotHead;
 use crate::format::version_table::{VERSION_TABLE_HEADER_LEN, VersionTable, VersionTableIdentity};
@@ -43,8 +43,7 @@ fn golden_frame_with_topic_tracking_and_a_record_with_everything() {
         01 00 0d 00  00 00 00 00  44 6f 67 2e 4e 61 6d 65 64
         02 00 0b 00  07 00 00 00 00 00 00 00  73 72 63
 
-        f9 79 db 23  61 00 00 00  05 00 00 00 00 00 00 00
-        00 00 00 00  50 00 00 00  00 00 00 00  0e 04 02 02
+        03 1d 1a 6c  50 00 00 00  61 00 00 00  0e 04 02 02
         e0 e1 e2 e3 e4 e5 e6 e7 e8 e9 ea eb ec ed ee ef
         66 69 64 6f
         01 00 00 00  02 00 00 00  2c 01 00 00
@@ -52,7 +51,8 @@ fn golden_frame_with_topic_tracking_and_a_record_with_everything() {
         01 61  02 62 63
         01 01 00 6b 76  04 03 00 75 73 65 72 61 6e 6e
         de ad be ef 99
-        00 00 00 00 00 00 00");
+        00 00 00 00 00 00 00
+        05 00 00 00 00 00 00 00  00 00 00 00  00 00 00 00");
     let frame = full_frame();
     assert_eq!(frame, golden);
 
@@ -78,10 +78,10 @@ fn golden_frame_with_topic_tracking_and_a_record_with_everything() {
 #[test]
 fn golden_record_without_aggregate() {
     let golden = hex("
-        ff 8c b5 b7  32 00 00 00  00 00 00 00 00 00 00 00
-        03 00 00 00  30 00 00 00  00 00 00 00  00 00 00 00
+        af 00 e6 e5  30 00 00 00  32 00 00 00  00 00 00 00
         e0 e1 e2 e3 e4 e5 e6 e7 e8 e9 ea eb ec ed ee ef
-        68 69  00 00 00 00 00 00");
+        68 69  00 00 00 00 00 00
+        00 00 00 00 00 00 00 00  03 00 00 00  00 00 00 00");
     let event = Event {
         topic: 3,
         payload: b"hi".to_vec(),
@@ -201,10 +201,8 @@ fn golden_watermark() {
 #[test]
 fn golden_names_and_numbers() {
     assert_eq!(FORMAT_VERSION, 1);
-    assert_eq!(
-        [SEGMENT_HEADER_LEN, FRAME_HEADER_LEN, RECORD_HEADER_LEN],
-        [4096, 48, 48]
-    );
+    assert_eq!([SEGMENT_HEADER_LEN, FRAME_HEADER_LEN], [4096, 48]);
+    assert_eq!([RECORD_FRONT_LEN, RECORD_LEN_MIN], [32, 48]);
     assert_eq!([MANIFEST_HEADER_LEN, MANIFEST_ENTRY_LEN], [80, 56]);
     assert_eq!(VERSION_TABLE_HEADER_LEN, 72);
     assert_eq!([manifest::FLAG_TRUNCATED, manifest::FLAG_FOLLOWERS], [1, 2]);
@@ -245,10 +243,9 @@ fn every_checksum_covers_exactly_what_format_md_names() {
     let salt = SALT.to_le_bytes();
     assert_eq!(u32_at(&frame, 0), naive_crc(&[&frame[4..48], &salt]));
     assert_eq!(u32_at(&frame, 44), naive_crc(&[&frame[48..48 + 32], &salt]));
-    let record = &frame[80..80 + 97];
-    let (position, time) = (42_u64.to_le_bytes(), TIME_US.to_le_bytes());
-    let covered: [&[u8]; 5] = [&record[28..], &record[4..28], &position, &time, &salt];
-    assert_eq!(u32_at(record, 0), naive_crc(&covered));
+    let record = &frame[80..80 + 104];
+    let binding = naive_binding(42, TIME_US, SALT, 80);
+    assert_eq!(u32_at(record, 0), naive_crc(&[&record[8..]]) ^ binding);
 
     let manifest = sample_manifest().encode();
     assert_eq!(

@@ -7,7 +7,7 @@ use super::samples::*;
 use super::second_reading::*;
 use crate::format::frame::{FRAME_HEADER_LEN, Frame, FrameFields, FrameKind};
 use crate::format::manifest::{MANIFEST_ENTRY_LEN, MANIFEST_HEADER_LEN, Manifest};
-use crate::format::record::{RECORD_HEADER_LEN, Record, walk_records};
+use crate::format::record::{RECORD_LEN_MIN, Record, record_len, walk_records};
 use crate::format::segment_header::{SEGMENT_HEADER_LEN, SegmentHeader};
 use crate::format::watermark::Watermark;
 use crate::format::*;
@@ -47,17 +47,17 @@ proptest! {
 
     #[test]
     fn records_with_hostile_lengths_never_panic(
-        mut bytes in vec(any::<u8>(), RECORD_HEADER_LEN..400),
+        mut bytes in vec(any::<u8>(), RECORD_LEN_MIN..400),
         length in length_near(400),
         flags in 0..16_u8,
         id_len in prop_oneof![Just(0), Just(16), any::<u8>()],
         counts in prop_oneof![Just([0, 0]), Just([1, 0]), Just([0, 1]), Just([255, 255]), any::<[u8; 2]>()],
     ) {
-        put(&mut bytes, 4, length.to_le_bytes());
-        put(&mut bytes, 28, [flags, id_len, counts[0], counts[1]]);
+        put(&mut bytes, 8, length.to_le_bytes());
+        put(&mut bytes, 12, [flags, id_len, counts[0], counts[1]]);
         read_record(&bytes);
         let len = bytes.len() as u32;
-        put(&mut bytes, 4, len.to_le_bytes());
+        put(&mut bytes, 8, len.to_le_bytes());
         read_record(&bytes);
     }
 
@@ -167,6 +167,8 @@ fn read_record(bytes: &[u8]) {
         .metadata()
         .map(|(key, value)| 3 + key.len() + value.len())
         .sum();
-    let len = RECORD_HEADER_LEN + fixed + tags + metadata + record.payload().len();
-    assert_eq!(len, record.as_bytes().len(), "the parts are the whole");
+    let len = RECORD_LEN_MIN + fixed + tags + metadata + record.payload().len();
+    assert_eq!(len, record_len(record.as_bytes()));
+    let whole = align_up(len);
+    assert_eq!(whole, record.as_bytes().len(), "the parts are the whole");
 }

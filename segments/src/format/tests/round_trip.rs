@@ -73,6 +73,10 @@ proptest! {
         prop_assert!(record.verify(position ^ other, time_us, salt).is_err());
         prop_assert!(record.verify(position, time_us ^ other, salt).is_err());
         prop_assert!(record.verify(position, time_us, salt ^ other).is_err());
+        let mut elsewhere = bytes.clone();
+        elsewhere[4 + flip as usize % 32 / 8] ^= 1 << (flip % 8);
+        let record = Record::parse(&elsewhere).unwrap();
+        prop_assert!(record.verify(position, time_us, salt).is_err());
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::format::frame::{
 };
 use crate::format::manifest::{Manifest, SEGMENT_COUNT_MAX, SealedSegment};
 use crate::format::record::{
-    Encoding, IdKind, Record, RecordBody, RecordPlace, body_crc, place_record,
+    Encoding, IdKind, Record, RecordBody, RecordPlace, body_crc, place_record, record_len,
 };
 use crate::format::segment_header::{FLAG_RECOVERED, Layout, SegmentHeader};
 use crate::format::version_table::{VersionTableIdentity, encode_version_table};
@@ -257,7 +257,9 @@ pub(super) fn assert_event(record: &Record<'_>, event: &Event) {
         .map(|(key, value)| (key.as_bytes(), value.as_bytes()));
     assert!(record.metadata().eq(metadata));
     assert_eq!(record.payload(), event.payload);
-    assert_eq!(record.as_bytes().len(), event.body().record_len());
+    let len = event.body().record_len();
+    assert_eq!(record_len(record.as_bytes()), len);
+    assert_eq!(record.as_bytes().len(), align_up(len));
 }
 
 pub(super) fn encode_frame(
