@@ -279,6 +279,7 @@ impl<'v> Reading<'v> {
         self.bytes.get(offset - self.start..)
     }
 
+    #[inline]
     fn topic(&mut self, number: u32, offset: usize, position: u64) -> Option<&'v str> {
         if self.topic.0 != number || self.topic.1.is_empty() {
             self.topic = (number, self.segment.topic(number, offset, position).ok()?);

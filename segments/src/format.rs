@@ -231,28 +231,39 @@ pub const fn align_up(len: usize) -> usize {
 }
 
 /// Refuses fewer than `expected` bytes.
+#[inline]
 fn check_len(structure: &'static str, bytes: &[u8], expected: usize) -> Result<(), FormatError> {
-    if bytes.len() < expected {
-        return Err(FormatError::TooShort {
-            structure,
-            found: bytes.len(),
-            expected,
-        });
+    match bytes.len() < expected {
+        true => Err(too_short(structure, bytes.len(), expected)),
+        false => Ok(()),
     }
-    Ok(())
+}
+
+#[cold]
+fn too_short(structure: &'static str, found: usize, expected: usize) -> FormatError {
+    FormatError::TooShort {
+        structure,
+        found,
+        expected,
+    }
 }
 
 /// Refuses a checksum that does not fit.
 #[inline]
 fn check_crc(structure: &'static str, found: u32, expected: u32) -> Result<(), FormatError> {
-    if found != expected {
-        return Err(FormatError::Checksum {
-            structure,
-            found,
-            expected,
-        });
+    match found == expected {
+        true => Ok(()),
+        false => Err(wrong_checksum(structure, found, expected)),
     }
-    Ok(())
+}
+
+#[cold]
+fn wrong_checksum(structure: &'static str, found: u32, expected: u32) -> FormatError {
+    FormatError::Checksum {
+        structure,
+        found,
+        expected,
+    }
 }
 
 /// Refuses a file that does not start with `expected`.

@@ -332,7 +332,7 @@ impl<'a> Record<'a> {
     /// Every length is checked against what is there; no byte outside the record is looked at. An
     /// unsupported flag may be damage as long as nothing is verified: [`Frame::verify`](super::frame::Frame::verify)
     /// tells the two apart.
-    #[inline]
+    #[inline(always)] // Called, it hands its result over through memory, which costs a replay a tenth.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, FormatError> {
         super::check_len(STRUCTURE, bytes, RECORD_LEN_MIN)?;
         let len = record_len(bytes);
@@ -343,10 +343,7 @@ impl<'a> Record<'a> {
         let bytes = &bytes[..align_up(len)];
         let flags = bytes[FLAGS_OFFSET];
         if flags & !FLAGS_KNOWN != 0 {
-            return Err(FormatError::Feature {
-                structure: STRUCTURE,
-                flags: u32::from(flags & !FLAGS_KNOWN),
-            });
+            return Err(unknown_flags(flags));
         }
         let id_len = bytes[ID_LEN_OFFSET] as usize;
         let id_fits = match flags & FLAG_ID_KIND {
@@ -362,38 +359,30 @@ impl<'a> Record<'a> {
                 "one that fits its kind",
             ));
         }
-        let tags_start = RECORD_FRONT_LEN
-            + id_len
-            + if flags & FLAG_ENCODING != 0 {
-                ENCODING_LEN
-            } else {
-                0
-            }
-            + if flags & FLAG_DIGEST != 0 {
-                DIGEST_LEN
-            } else {
-                0
-            };
+        let mut tags_start = RECORD_FRONT_LEN + id_len;
+        if flags & FLAG_ENCODING != 0 {
+            tags_start += ENCODING_LEN;
+        }
+        if flags & FLAG_DIGEST != 0 {
+            tags_start += DIGEST_LEN;
+        }
         let content = &bytes[..len - TRAILER_LEN];
-        let mut cursor = tags_start;
-        let overrun = || field("variable part", len as u64, "within the record's length");
-        for _ in 0..bytes[TAG_COUNT_OFFSET] {
-            let tag_len = *content.get(cursor).ok_or_else(overrun)? as usize;
-            cursor += 1 + tag_len;
-        }
-        for _ in 0..bytes[METADATA_COUNT_OFFSET] {
-            let header = content
-                .get(cursor..cursor + METADATA_ENTRY_HEADER_LEN)
-                .ok_or_else(overrun)?;
-            cursor += METADATA_ENTRY_HEADER_LEN + header[0] as usize + u16_at(header, 1) as usize;
-        }
-        if cursor > content.len() {
-            return Err(overrun());
-        }
+        let counts = (bytes[TAG_COUNT_OFFSET], bytes[METADATA_COUNT_OFFSET]);
+        let payload_start = match counts {
+            (0, 0) => Some(tags_start),
+            (tags, metadata) => behind_sections(content, tags_start, tags, metadata),
+        };
+        let Some(payload_start) = payload_start.filter(|start| *start <= content.len()) else {
+            return Err(field(
+                "variable part",
+                len as u64,
+                "within the record's length",
+            ));
+        };
         Ok(Self {
             bytes,
             tags_start: tags_start as u32,
-            payload_start: cursor as u32,
+            payload_start: payload_start as u32,
         })
     }
 
@@ -401,14 +390,13 @@ impl<'a> Record<'a> {
     ///
     /// Only records written with the same position, time and segment salt verify. Then reserved bytes
     /// must be zero too.
-    #[inline]
+    #[inline(always)] // See `parse`.
     pub fn verify(&self, position: u64, time_us: u64, salt: u64) -> Result<(), FormatError> {
         verify_unparsed(self.bytes, position, time_us, salt)?;
-        if let Some(section) = self.encoding_section() {
-            let reserved = &section[ENCODING_RESERVED_OFFSET..KEY_ID_OFFSET];
-            check_zeros(STRUCTURE, "reserved", reserved)?;
+        match self.encoding_section() {
+            Some(section) => check_reserved(section),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// The whole record, checksum first, trailer last.
@@ -518,9 +506,22 @@ impl<'a> Record<'a> {
     }
 }
 
+/// Where tags and metadata end, the tags starting at `cursor`; beyond `content` or `None` when they do not lie
+/// in it.
+fn behind_sections(content: &[u8], mut cursor: usize, tags: u8, metadata: u8) -> Option<usize> {
+    for _ in 0..tags {
+        cursor += 1 + *content.get(cursor)? as usize;
+    }
+    for _ in 0..metadata {
+        let header = content.get(cursor..cursor + METADATA_ENTRY_HEADER_LEN)?;
+        cursor += METADATA_ENTRY_HEADER_LEN + header[0] as usize + u16_at(header, 1) as usize;
+    }
+    Some(cursor)
+}
+
 /// [`Record::verify`] for a record of which only the length has been checked: legal, and with its padding at
 /// most the bytes there are.
-#[inline]
+#[inline(always)] // See `Record::parse`.
 pub(super) fn verify_unparsed(
     bytes: &[u8],
     position: u64,
@@ -555,6 +556,20 @@ pub fn walk_records(
     })
 }
 
+fn check_reserved(encoding: &[u8]) -> Result<(), FormatError> {
+    let reserved = &encoding[ENCODING_RESERVED_OFFSET..KEY_ID_OFFSET];
+    check_zeros(STRUCTURE, "reserved", reserved)
+}
+
+#[cold]
+fn unknown_flags(flags: u8) -> FormatError {
+    FormatError::Feature {
+        structure: STRUCTURE,
+        flags: u32::from(flags & !FLAGS_KNOWN),
+    }
+}
+
+#[cold]
 fn field(field: &'static str, found: u64, expected: &'static str) -> FormatError {
     FormatError::Field {
         structure: STRUCTURE,
