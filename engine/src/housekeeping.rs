@@ -11,6 +11,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use annals_index::{HeadsIdentity, SealedIndex, fold_heads};
 use annals_segments::format::manifest::Manifest;
@@ -45,6 +46,8 @@ pub(crate) enum Job {
     SyncSoon,
     /// Sync buffered events: there are many.
     SyncNow,
+    /// Fold into the heads what is not folded yet: there is nothing else to do.
+    Fold,
     /// End the thread.
     Stop,
 }
@@ -64,7 +67,7 @@ struct Worker {
 }
 
 impl Worker {
-    fn start(inner: &Arc<Inner>, name: &str) -> Option<Self> {
+    fn start(inner: &Arc<Inner>, name: &str, run: fn(&Inner, &Receiver<Job>)) -> Option<Self> {
         let (jobs, receiver) = channel();
         let worker = inner.clone();
         let thread = std::thread::Builder::new()
@@ -123,8 +126,8 @@ enum Spare {
 impl Housekeeper {
     /// Starts the threads.
     pub(crate) fn start(inner: &Arc<Inner>) {
-        *inner.housekeeper.worker.lock() = Worker::start(inner, "annals");
-        *inner.housekeeper.syncer.lock() = Worker::start(inner, "annals-sync");
+        *inner.housekeeper.worker.lock() = Worker::start(inner, "annals", run);
+        *inner.housekeeper.syncer.lock() = Worker::start(inner, "annals-sync", run_short);
     }
 
     /// Asks for a job, once.
@@ -265,7 +268,26 @@ impl Housekeeper {
     }
 }
 
+/// Does the jobs that may take long, and folds once there has been none for a while.
 fn run(inner: &Inner, jobs: &Receiver<Job>) {
+    let mut is_folded = false;
+    loop {
+        let job = match is_folded {
+            true => jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            false => jobs.recv_timeout(QUIET),
+        };
+        let job = match job {
+            Ok(Job::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+            Ok(job) => job,
+            Err(RecvTimeoutError::Timeout) => Job::Fold,
+        };
+        is_folded = job == Job::Fold;
+        take_up(inner, job);
+    }
+}
+
+/// Does the short jobs.
+fn run_short(inner: &Inner, jobs: &Receiver<Job>) {
     let mut sync_is_due = false;
     loop {
         // A sync that is due soon waits for a quiet time of the thread, not of the log.
@@ -284,10 +306,14 @@ fn run(inner: &Inner, jobs: &Receiver<Job>) {
             Err(RecvTimeoutError::Timeout) => Job::SyncNow,
         };
         sync_is_due &= job != Job::SyncNow;
-        // Off the list first: what is asked for from here on is a new job.
-        inner.housekeeper.requested.lock().remove(&job);
-        do_job(inner, job);
+        take_up(inner, job);
     }
+}
+
+fn take_up(inner: &Inner, job: Job) {
+    // Off the list first: what is asked for from here on is a new job.
+    inner.housekeeper.requested.lock().remove(&job);
+    do_job(inner, job);
 }
 
 fn do_job(inner: &Inner, job: Job) {
@@ -310,11 +336,12 @@ fn do_job(inner: &Inner, job: Job) {
             if segment.open_index().is_none() {
                 write_index(inner, segment)?;
             }
-            fold_when_due(inner)
+            fold_when_due(inner, false)
         }),
         Job::Checkpoint(number) => write_checkpoint(inner, number),
         Job::NameSealed => name_sealed(inner),
         Job::SyncNow => inner.sync_behind(),
+        Job::Fold => fold_when_due(inner, true),
         Job::SyncSoon | Job::Stop => Ok(()),
     };
     if let Err(error) = done {
@@ -337,7 +364,7 @@ pub(crate) fn finish_sealed(inner: &Inner, number: u64) -> Result<(), Error> {
             .map_err(Error::io(&segment.path, "cut the segment"))?;
     }
     write_index(inner, segment)?;
-    fold_when_due(inner)
+    fold_when_due(inner, false)
 }
 
 /// Names every sealed segment in the manifest.
@@ -425,8 +452,9 @@ fn write_checkpoint(inner: &Inner, number: u64) -> Result<(), Error> {
     checkpoint::write(inner, segment, end)
 }
 
-/// Folds sealed segments into the heads, several at a time.
-pub(crate) fn fold_when_due(inner: &Inner) -> Result<(), Error> {
+/// Folds sealed segments into the heads, several at a time; fewer when it `is_quiet` and the heads to be written
+/// take no more than the segments folded did, so that folding at most doubles what is written.
+fn fold_when_due(inner: &Inner, is_quiet: bool) -> Result<(), Error> {
     let set = inner.set();
     let covers = set.heads().map_or(0, |heads| heads.covers());
     let due: Vec<&Arc<Segment>> = set
@@ -434,7 +462,11 @@ pub(crate) fn fold_when_due(inner: &Inner) -> Result<(), Error> {
         .iter()
         .filter(|segment| segment.number > covers && segment.sealed_entry().is_some())
         .collect();
-    if due.len() < FOLD_AFTER {
+    let entries = due.iter().filter_map(|segment| segment.sealed_entry());
+    let due_bytes: u64 = entries.map(|entry| entry.end).sum();
+    let heads_bytes = set.heads.as_ref().map_or(0, |heads| heads.file_len());
+    let is_cheap = is_quiet && heads_bytes as u64 <= due_bytes;
+    if due.is_empty() || (due.len() < FOLD_AFTER && !is_cheap) {
         return Ok(());
     }
     let mut indexes: Vec<(u64, u64, SealedIndex<FrozenFile>)> = Vec::new();
@@ -628,8 +660,11 @@ pub(crate) fn first_manifest(log: &LogIdentity) -> Manifest {
     }
 }
 
-/// Sealed segments that are folded at a time. Until then their own tables answer, newest first.
+/// Sealed segments that are folded at a time while there are other jobs. Until then their own tables answer, newest
+/// first.
 const FOLD_AFTER: usize = 8;
+/// Without a job for so long, the log counts as quiet.
+const QUIET: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 mod tests {

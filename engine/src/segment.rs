@@ -342,10 +342,21 @@ impl Segment {
         }
     }
 
+    /// The index in its file, once it has been opened.
+    #[inline]
+    pub(crate) fn sealed_index(&self) -> Option<&SealedIndex<FrozenFile>> {
+        self.sealed_index.get()
+    }
+
     /// A step of [`SealedIndex::touch`], when the index is open.
+    #[inline]
     pub(crate) fn touch_index(&self, key: KeyHash, step: u8) -> u8 {
-        let sealed = self.sealed_index.get();
-        sealed.map_or(0, |sealed| sealed.touch(key, step))
+        if let Some(sealed) = self.sealed_index.get() {
+            return sealed.touch(key, step);
+        }
+        let tail = self.tail_index.try_read();
+        let tail = tail.as_ref().and_then(|tail| tail.as_ref());
+        tail.map_or(0, |tail| tail.touch_step(key, step))
     }
 
     /// Whether the segment may hold an event with this id, by the times in version 7 ids.

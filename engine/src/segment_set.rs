@@ -4,9 +4,10 @@
 //! to the one before follows the links in the sealed indexes, so that reading a key touches the
 //! segments that hold it, and those not yet linked or folded.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
-use annals_index::{Heads, KeyHash, KeyIndex, Postings, Previous};
+use annals_index::{Heads, KeyHash, KeyIndex, Postings, Previous, SealedIndex};
 use annals_segments::{FrozenFile, HeldBytes};
 
 use crate::aggregate_id::AggregateId;
@@ -36,10 +37,21 @@ impl SegmentSet {
 
     /// The segment of this number.
     pub(crate) fn segment(&self, number: u64) -> Option<&Arc<Segment>> {
-        let place = self
-            .segments
-            .binary_search_by_key(&number, |segment| segment.number);
-        place.ok().map(|place| &self.segments[place])
+        Some(&self.segments[self.place(number)?])
+    }
+
+    /// Index in the set of the segment of this number. Segments truncated away are in no set.
+    fn place(&self, number: u64) -> Option<usize> {
+        let last = self.segments.last()?.number;
+        let back = usize::try_from(last.checked_sub(number)?).ok()?;
+        // Hardly ever is a number missing in between.
+        let guess = self.segments.len().checked_sub(back + 1);
+        guess
+            .filter(|place| self.segments[*place].number == number)
+            .or_else(|| {
+                let search = |segment: &Arc<Segment>| segment.number;
+                self.segments.binary_search_by_key(&number, search).ok()
+            })
     }
 
     /// First position that is retained; 1 when nothing was dropped.
@@ -93,18 +105,26 @@ impl SegmentSet {
 
     /// The newest segment below `before` (an index in the set) that may hold `key`, and what it says of the one
     /// before it. `said`: what the segment just above said. `visit` is shown what is found, in the same lookup.
-    fn older(
-        &self,
+    fn older<'a>(
+        &'a self,
         key: KeyHash,
         before: usize,
         said: Previous,
-        visit: &mut impl FnMut(usize, &dyn KeyIndex, Postings<'_>),
+        visit: &mut impl FnMut(usize, Hit<'a, '_>),
     ) -> Result<Option<(usize, Previous)>, Error> {
         let mut look = |place: usize| {
-            self.segments[place].with_index(|index| {
+            let segment = &self.segments[place];
+            if let Some(index) = segment.sealed_index() {
                 let (postings, previous) = index.lookup(key);
                 if !postings.is_empty() {
-                    visit(place, index, postings);
+                    visit(place, Hit::Sealed(index, postings));
+                }
+                return Ok((postings.is_empty(), (place, previous)));
+            }
+            segment.with_index(|index| {
+                let (postings, previous) = index.lookup(key);
+                if !postings.is_empty() {
+                    visit(place, Hit::Other(index, postings));
                 }
                 (postings.is_empty(), (place, previous))
             })
@@ -144,36 +164,44 @@ impl SegmentSet {
         }
     }
 
-    /// Index of segment `number`, when it is below `before`. Segments truncated away are in no set.
+    /// Index of segment `number`, when it is below `before`.
     fn place_of_number(&self, number: u64, before: usize) -> Option<usize> {
-        let place = self.segments[..before].binary_search_by_key(&number, |segment| segment.number);
-        place.ok()
+        self.place(number).filter(|place| *place < before)
     }
 
-    /// Brings what the newest segments know of a key into the processor's cache. Looked up one after the other, as
-    /// the links lead, each would be a wait of its own.
+    /// Brings what leads to the events of a key into the processor's cache: the segments that are not in the heads
+    /// (all, when there are few), and the heads, asked together; then the segments that the heads name. Looked up
+    /// one after the other, as the links lead, each would be some waits of its own.
     pub(crate) fn touch(&self, key: KeyHash) {
+        let heads = self.heads();
         let newest = &self.segments[self.segments.len().saturating_sub(TOUCHED)..];
-        let step = |step| {
-            newest
-                .iter()
-                .fold(0, |sum, segment| sum ^ segment.touch_index(key, step))
-        };
-        std::hint::black_box(step(0) ^ step(1));
+        if newest.len() == self.segments.len() {
+            std::hint::black_box(touch_all(heads, newest, key));
+            return;
+        }
+        let covers = heads.map_or(0, Heads::covers);
+        let covered = newest.partition_point(|segment| segment.number <= covers);
+        let mut touched = touch_all(heads, &newest[covered..], key);
+        if let Some(head) = heads.and_then(|heads| heads.lookup(key)) {
+            let holding = head.segments().filter_map(|number| self.segment(number));
+            let holding: Vec<&Segment> = holding.map(AsRef::as_ref).collect();
+            touched ^= touch_all(None, &holding, key);
+        }
+        std::hint::black_box(touched);
     }
 
     /// The places of the segments that may hold `key`, newest first.
     pub(crate) fn holding(&self, key: KeyHash) -> Holding<'_> {
-        let pass: Visit = |_, _, _| {};
+        let pass: Visit = |_, _| {};
         self.holding_shown(key, pass)
     }
 
-    /// As [`SegmentSet::holding`]; `visit` is shown the index of each and the postings in it, as it is found.
-    pub(crate) fn holding_shown<F: FnMut(usize, &dyn KeyIndex, Postings<'_>)>(
-        &self,
+    /// As [`SegmentSet::holding`]; `visit` is shown the place of each and what is found there, as it is found.
+    pub(crate) fn holding_shown<'a, F: FnMut(usize, Hit<'a, '_>)>(
+        &'a self,
         key: KeyHash,
         visit: F,
-    ) -> Holding<'_, F> {
+    ) -> Holding<'a, F> {
         Holding {
             set: self,
             key,
@@ -297,13 +325,35 @@ impl SegmentSet {
     }
 }
 
-/// Segments of which an aggregate is expected to be in several.
+/// Newest segments that are asked for together, as far as the heads do not cover them.
 const TOUCHED: usize = 8;
 /// Segments that are looked for at most before a query asks each segment in turn.
 const MATCHING_MAX: usize = 64;
 
-/// Shown the place of a segment, its index, and the postings of the key.
-type Visit = fn(usize, &dyn KeyIndex, Postings<'_>);
+/// A step of all of them, then the next.
+fn touch_all<S: Deref<Target = Segment>>(
+    heads: Option<&Heads<FrozenFile>>,
+    segments: &[S],
+    key: KeyHash,
+) -> u8 {
+    (0..2).fold(0, |touched, step| {
+        let in_heads = heads.map_or(0, |heads| heads.touch(key, step));
+        segments.iter().fold(touched ^ in_heads, |sum, segment| {
+            sum ^ segment.touch_index(key, step)
+        })
+    })
+}
+
+/// The postings of a key in a segment, and the index that they are in.
+pub(crate) enum Hit<'a, 'b> {
+    /// In its file: they can be kept as long as the set.
+    Sealed(&'a SealedIndex<FrozenFile>, Postings<'a>),
+    /// In memory, or opened just now: only while they are shown.
+    Other(&'b dyn KeyIndex, Postings<'b>),
+}
+
+/// Shown the place of a segment, and what is found there.
+type Visit = fn(usize, Hit<'_, '_>);
 
 /// See [`SegmentSet::holding`].
 #[derive(Debug)]
@@ -315,7 +365,7 @@ pub(crate) struct Holding<'a, F = Visit> {
     visit: F,
 }
 
-impl<F: FnMut(usize, &dyn KeyIndex, Postings<'_>)> Iterator for Holding<'_, F> {
+impl<'a, F: FnMut(usize, Hit<'a, '_>)> Iterator for Holding<'a, F> {
     type Item = Result<usize, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {

@@ -66,6 +66,25 @@ pub(crate) fn find<'a, const N: usize>(
     bucket.get(index)
 }
 
+/// A byte of what [`find`] reads first (step 0), and of what it reads then, so that both are in the cache.
+#[inline]
+pub(crate) fn touch<const N: usize>(
+    directory: &[[u8; 4]],
+    bits: u8,
+    entries: &[[u8; N]],
+    key: KeyHash,
+    step: u8,
+) -> u8 {
+    let Some(start) = directory.get(bucket_of(key.to_bits(), bits)) else {
+        return 0;
+    };
+    if step == 0 {
+        return start[0];
+    }
+    let entry = entries.get(u32::from_le_bytes(*start) as usize);
+    entry.map_or(0, |entry| entry[0])
+}
+
 /// Longest bucket that is scanned. An honest one is hardly ever longer; a hostile one may be the table.
 const SCAN_MAX: usize = 16;
 

@@ -114,9 +114,10 @@ const HEAD_HASH_OFFSET: usize = 0;
 const HEAD_VERSION_OFFSET: usize = HEAD_HASH_OFFSET + HASH;
 const HEAD_POSITION_OFFSET: usize = HEAD_VERSION_OFFSET + size_of::<u64>();
 const HEAD_SEGMENT_OFFSET: usize = HEAD_POSITION_OFFSET + size_of::<u64>();
+const HEAD_EARLIER_OFFSET: usize = HEAD_SEGMENT_OFFSET + size_of::<u32>();
 /// Length of a heads entry in bytes.
-pub(crate) const HEAD_ENTRY_SIZE: usize = HEAD_SEGMENT_OFFSET + size_of::<u32>();
-const _: () = assert!(HEAD_ENTRY_SIZE == 28);
+pub(crate) const HEAD_ENTRY_SIZE: usize = HEAD_EARLIER_OFFSET + size_of::<u32>();
+const _: () = assert!(HEAD_ENTRY_SIZE == 32);
 const _: () = assert!(
     KEY_HASH_OFFSET == HEAD_HASH_OFFSET,
     "one search serves both tables"
@@ -505,6 +506,7 @@ pub(crate) fn encode_head(key: KeyHash, head: &Head) -> [u8; HEAD_ENTRY_SIZE] {
         head.last_position.to_le_bytes(),
     );
     put(&mut bytes, HEAD_SEGMENT_OFFSET, segment.to_le_bytes());
+    put(&mut bytes, HEAD_EARLIER_OFFSET, head.earlier.to_le_bytes());
     bytes
 }
 
@@ -513,6 +515,7 @@ pub(crate) fn decode_head(bytes: &[u8; HEAD_ENTRY_SIZE]) -> Head {
         last_version: u64::from_le_bytes(field(bytes, HEAD_VERSION_OFFSET)),
         last_position: u64::from_le_bytes(field(bytes, HEAD_POSITION_OFFSET)),
         last_segment: u32::from_le_bytes(field(bytes, HEAD_SEGMENT_OFFSET)).into(),
+        earlier: u32::from_le_bytes(field(bytes, HEAD_EARLIER_OFFSET)),
     }
 }
 

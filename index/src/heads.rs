@@ -18,7 +18,7 @@ use crate::directory;
 use crate::error::Error;
 use crate::format::{
     HEAD_ENTRY_SIZE, HEADS_HEADER_SIZE, HeadsHeader, HeadsLayout, check_body, decode_head,
-    entry_key, expect_at_least, expect_at_most,
+    entry_key, expect_at_least, expect_at_most, expect_equal,
 };
 use crate::sealed::{check_directory, check_keys_ascend};
 use crate::{HeadsIdentity, KeyHash};
@@ -35,6 +35,32 @@ pub struct Head {
     pub last_position: u64,
     /// Number of the segment that holds it.
     pub last_segment: u64,
+    /// Which of the 32 segments before that one hold the key too, bit 0 the one just before: what a reader may ask
+    /// for ahead, instead of one after the other as the sealed indexes name them.
+    pub earlier: u32,
+}
+
+impl Head {
+    /// Numbers of the segments that are told to hold the key, the newest first.
+    pub fn segments(&self) -> impl Iterator<Item = u64> + use<> {
+        let Self {
+            last_segment,
+            earlier,
+            ..
+        } = *self;
+        let before = (1..=u64::from(u32::BITS)).filter(move |back| earlier >> (back - 1) & 1 == 1);
+        let before = before.map_while(move |back| last_segment.checked_sub(back));
+        [last_segment].into_iter().chain(before)
+    }
+
+    /// The `earlier` of a head in `segment`, when this is the newest before it.
+    fn earlier_from(&self, segment: u64) -> u32 {
+        // A broken run may not ascend: nothing is told then.
+        let back = segment.saturating_sub(self.last_segment);
+        let behind = u32::try_from(back).unwrap_or(u32::MAX);
+        let last = behind.checked_sub(1).and_then(|bit| 1_u32.checked_shl(bit));
+        self.earlier.checked_shl(behind).unwrap_or(0) | last.unwrap_or(0)
+    }
 }
 
 /// A table of heads over the bytes of its file.
@@ -91,6 +117,9 @@ impl<B: AsRef<[u8]>> Heads<B> {
         for (_, head) in self.iter() {
             expect_at_least("segment of a head", head.last_segment, 1_u64)?;
             expect_at_most("segment of a head", head.last_segment, self.covers())?;
+            let below = head.last_segment.min(33) as u32 - 1;
+            let outside = head.earlier.checked_shr(below).unwrap_or(0);
+            expect_equal("earlier segments of a head below the first", outside, 0)?;
         }
         Ok(())
     }
@@ -104,6 +133,19 @@ impl<B: AsRef<[u8]>> Heads<B> {
         (1..=self.covers())
             .contains(&head.last_segment)
             .then_some(head)
+    }
+
+    /// As [`SealedIndex::touch`](crate::SealedIndex::touch).
+    #[must_use = "a value that is not used is not waited for either"]
+    pub fn touch(&self, key: KeyHash, step: u8) -> u8 {
+        let directory = self.section(&self.layout.directory);
+        directory::touch(
+            directory,
+            self.header.directory_bits,
+            self.entries(),
+            key,
+            step,
+        )
     }
 
     /// All keys and their heads, ascending by key.

@@ -123,17 +123,14 @@ impl<B: AsRef<[u8]>> SealedIndex<B> {
     /// indexes asks all of them for `step` 0, then all for 1: so the waits for memory overlap.
     #[must_use = "a value that is not used is not waited for either"]
     pub fn touch(&self, key: KeyHash, step: u8) -> u8 {
-        let bits = self.header.key_directory_bits;
-        let bucket = directory::bucket_of(key.to_bits(), bits);
-        let directory = self.section::<4>(&self.layout.key_directory);
-        let Some(start) = directory.get(bucket) else {
-            return 0;
-        };
-        if step == 0 {
-            return start[0];
-        }
-        let entry = self.key_entries().get(u32::from_le_bytes(*start) as usize);
-        entry.map_or(0, |entry| entry[0])
+        let directory = self.section(&self.layout.key_directory);
+        directory::touch(
+            directory,
+            self.header.key_directory_bits,
+            self.key_entries(),
+            key,
+            step,
+        )
     }
 
     /// Time of the last sample; 0 without events.

@@ -114,6 +114,17 @@ impl TailIndex {
         std::hint::black_box(lists.fold(0, |sum, list| sum ^ list.any_word()));
     }
 
+    /// As [`SealedIndex::touch`].
+    #[must_use = "a value that is not used is not waited for either"]
+    pub fn touch_step(&self, key: KeyHash, step: u8) -> u8 {
+        let front = self.front.as_ref();
+        let in_front = front.map_or(0, |front| front.touch(key, step));
+        match (step, self.keys.get(&key)) {
+            (0, Some(list)) => in_front ^ list.any_word() as u8,
+            _ => in_front,
+        }
+    }
+
     /// Whether it goes on behind a sealed index.
     #[must_use]
     pub fn has_front(&self) -> bool {

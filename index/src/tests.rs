@@ -235,8 +235,8 @@ proptest! {
 
     #[test]
     fn folding_by_steps_gives_the_bytes_of_folding_at_once(
-        segments in prop::collection::vec(events(0..40), 1..7),
-        cut in 0..7_usize,
+        segments in prop::collection::vec(events(0..12), 1..40),
+        cut in 0..40_usize,
     ) {
         let (all, model) = fold_model(&segments);
         let cut = cut.min(all.len());
@@ -250,6 +250,12 @@ proptest! {
         prop_assert_eq!(heads.len() as usize, model.len());
         for number in 0..=255 {
             prop_assert_eq!(heads.lookup(key(number)), model.get(&key(number)).copied());
+        }
+        for (key, head) in &model {
+            let holding = all.iter().filter(|(.., index)| !index.postings(*key).is_empty());
+            let holding: Vec<u64> = holding.map(|(segment, ..)| *segment).rev().collect();
+            let reach = head.last_segment.saturating_sub(32);
+            prop_assert!(head.segments().eq(holding.into_iter().filter(|one| *one >= reach)));
         }
         prop_assert!(heads.iter().eq(model));
     }
@@ -334,6 +340,7 @@ type Segments = Vec<(u64, u64, SealedIndex<Vec<u8>>)>;
 fn fold_model(segments: &[Vec<Event>]) -> (Segments, BTreeMap<KeyHash, Head>) {
     let mut model = BTreeMap::new();
     let mut sealed = Vec::new();
+    let mut holding: BTreeMap<KeyHash, BTreeSet<u64>> = BTreeMap::new();
     let mut base_position = 1;
     for (segment, events) in (1..).zip(segments) {
         let tail = tail_of(identity(segment, base_position), events);
@@ -351,12 +358,17 @@ fn fold_model(segments: &[Vec<Event>]) -> (Segments, BTreeMap<KeyHash, Head>) {
                     0
                 };
                 let last_position = base_position + u64::from(ordinal);
+                let holding = holding.entry(key).or_default();
+                holding.insert(segment);
+                let earlier =
+                    (1..=32).filter(|back| holding.contains(&segment.wrapping_sub(*back)));
                 model.insert(
                     key,
                     Head {
                         last_version,
                         last_position,
                         last_segment: segment,
+                        earlier: earlier.fold(0, |bits, back| bits | 1 << (back - 1)),
                     },
                 );
             }
@@ -751,7 +763,7 @@ fn the_bytes_of_a_larger_index_and_its_heads_are_locked_by_their_checksums() {
     let bytes = fold(None, &fold_model(&[events]).0);
     assert_eq!(
         (bytes.len(), checksum(&bytes)),
-        (968, 1_233_458_222),
+        (1_092, 1_538_386_066),
         "heads"
     );
 }

@@ -3,7 +3,8 @@
 
 use std::ops::Range;
 
-use annals_index::{KeyHash, KeyIndex, Postings};
+use annals_index::{KeyHash, KeyIndex, Postings, SealedIndex};
+use annals_segments::FrozenFile;
 use annals_segments::format::record::{peek_distance, record_len};
 
 use super::View;
@@ -12,6 +13,7 @@ use crate::error::Error;
 use crate::event::Event;
 use crate::query::Direction;
 use crate::segment::Segment;
+use crate::segment_set::Hit;
 
 /// The events of one aggregate, some records ahead at a time.
 #[derive(Clone, Debug)]
@@ -53,9 +55,19 @@ fn touch_rest(bytes: &[u8], offset: usize) -> u8 {
 /// The records of a key, newest first, as long as they are few.
 struct Found<'v> {
     view: &'v View,
+    /// Those in index files are filled in once all are known.
     records: Vec<RecordPlace>,
+    in_files: Vec<InFile<'v>>,
     /// Whether these are all.
     is_whole: bool,
+}
+
+/// Records of one segment, and what the index file knows of them.
+struct InFile<'v> {
+    index: &'v SealedIndex<FrozenFile>,
+    postings: Postings<'v>,
+    /// The newest of them among the records.
+    first: usize,
 }
 
 impl<'v> Found<'v> {
@@ -63,21 +75,67 @@ impl<'v> Found<'v> {
         Self {
             view,
             records: Vec::new(),
+            in_files: Vec::new(),
             is_whole,
         }
     }
 
-    fn add(&mut self, place: usize, index: &dyn KeyIndex, postings: Postings<'_>) {
+    fn add(&mut self, place: usize, hit: Hit<'v, '_>) {
+        let (Hit::Sealed(_, postings) | Hit::Other(_, postings)) = hit;
         self.is_whole &= self.records.len() + postings.len() <= LOOK_AHEAD;
         if !self.is_whole {
             return;
         }
-        let positions = 0..self.view.visible.saturating_add(1);
-        let visible = postings.range(self.view.ordinals_in(place, &positions));
-        let records = (0..visible.len())
-            .rev()
-            .filter_map(|posting| record_place(index, visible, place, posting));
-        self.records.extend(records);
+        match hit {
+            Hit::Sealed(index, postings) => {
+                let first = self.records.len();
+                self.in_files.push(InFile {
+                    index,
+                    postings,
+                    first,
+                });
+                let unknown = RecordPlace {
+                    place: place as u32,
+                    ordinal: 0,
+                    offset: 0,
+                };
+                self.records.resize(first + postings.len(), unknown);
+            }
+            Hit::Other(index, postings) => {
+                let newest_first = (0..postings.len()).rev();
+                self.records.extend(
+                    newest_first
+                        .filter_map(|posting| record_place(index, postings, place, posting)),
+                );
+            }
+        }
+    }
+
+    /// All records. The postings of all segments are asked for before the offsets of any, so that the waits of one
+    /// segment are those of all.
+    fn into_records(mut self) -> Vec<RecordPlace> {
+        for InFile {
+            postings, first, ..
+        } in &self.in_files
+        {
+            for (record, ordinal) in self.records[*first..].iter_mut().zip(postings.iter().rev()) {
+                record.ordinal = ordinal;
+            }
+        }
+        for InFile {
+            index,
+            postings,
+            first,
+        } in &self.in_files
+        {
+            for record in &mut self.records[*first..][..postings.len()] {
+                record.offset = index.offset(record.ordinal).unwrap_or(0);
+            }
+        }
+        let view = self.view;
+        self.records
+            .retain(|record| record.position(view) <= view.visible);
+        self.records
     }
 }
 
@@ -94,6 +152,10 @@ impl RecordPlace {
     #[inline]
     fn segment(self, view: &View) -> &Segment {
         &view.set.segments[self.place as usize]
+    }
+
+    fn position(self, view: &View) -> u64 {
+        self.segment(view).base_position + u64::from(self.ordinal)
     }
 
     #[inline]
@@ -119,15 +181,15 @@ impl AggregateCursor {
         // Most aggregates are small and read whole: then the lookups that find their segments find their
         // records too.
         let mut found = Found::new(view, versions == (0..u64::MAX));
-        let holding = view.set.holding_shown(key, |place, index, postings| {
-            found.add(place, index, postings)
-        });
+        let holding = view
+            .set
+            .holding_shown(key, |place, hit| found.add(place, hit));
         let mut places = holding.collect::<Result<Vec<usize>, Error>>()?;
         let is_lost = |place: &usize| view.set.segments[*place].lost_keys().is_some();
         let mut ahead = Vec::new();
         if found.is_whole && !places.iter().any(is_lost) {
             places.clear();
-            ahead = found.records;
+            ahead = found.into_records();
         }
         // Newest first. Segments are taken from the end, records from the start.
         match direction {

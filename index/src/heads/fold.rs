@@ -74,21 +74,18 @@ where
 
     let mut merge = Merge::new(folded.chain(fresh))?;
     let mut entries = Vec::new();
-    while let Some((key, latest)) = merge.next()? {
+    while let Some((key, older, latest)) = merge.next()? {
         let head = match latest {
             Latest::Folded(head) => head,
             Latest::Fresh {
-                segment,
-                ordinal,
-                position,
+                segment, ordinal, ..
             } => Head {
                 last_version: if key.kind().is_aggregate() {
                     last_version(segment, ordinal)?
                 } else {
                     0
                 },
-                last_position: position,
-                last_segment: segment,
+                ..latest.over(older)
             },
         };
         entries.push(encode_head(key, &head));
@@ -164,6 +161,23 @@ enum Latest {
     },
 }
 
+impl Latest {
+    /// The head that this entry makes of `older`, with its segments alone.
+    fn over(self, older: Option<Head>) -> Head {
+        match self {
+            Self::Folded(head) => head,
+            Self::Fresh {
+                segment, position, ..
+            } => Head {
+                last_version: 0,
+                last_position: position,
+                last_segment: segment,
+                earlier: older.map_or(0, |older| older.earlier_from(segment)),
+            },
+        }
+    }
+}
+
 /// Keys of one source, strictly ascending.
 type Run<'a> = Box<dyn Iterator<Item = Result<(KeyHash, Latest), Error>> + 'a>;
 
@@ -194,21 +208,24 @@ impl<'a> Merge<'a> {
         Ok(merge)
     }
 
-    /// The least key that is left, and its newest entry.
-    fn next(&mut self) -> Result<Option<(KeyHash, Latest)>, Error> {
+    /// The least key that is left, the head it would have without its newest entry (of which only the segments
+    /// count), and that.
+    fn next(&mut self) -> Result<Option<(KeyHash, Option<Head>, Latest)>, Error> {
         let Some(&Reverse((key, _))) = self.order.peek() else {
             return Ok(None);
         };
-        let mut newest = None;
+        let mut older: Option<Head> = None;
+        let mut newest: Option<Latest> = None;
         // Of equal keys the older run leaves the heap first, so the last one taken is the newest.
         while let Some(&Reverse((front, run))) = self.order.peek()
             && front == key
         {
             self.order.pop();
+            older = newest.map(|latest| latest.over(older)).or(older);
             newest = self.fronts[run].take();
             self.advance(run, Some(key))?;
         }
-        Ok(newest.map(|latest| (key, latest)))
+        Ok(newest.map(|latest| (key, older, latest)))
     }
 
     fn advance(&mut self, run: usize, last: Option<KeyHash>) -> Result<(), Error> {
