@@ -75,10 +75,9 @@ pub fn encode_frame(events: u32, payload: &[u8], out: &mut Vec<u8>) {
         let place = RecordPlace {
             version: 1,
             topic: 0,
-            distance: (start - frame.start()) as u32,
-            ordinal,
+            time_us: TIME_US,
         };
-        place_record(encoded, place, crc, 1 + u64::from(ordinal), TIME_US, SALT);
+        place_record(encoded, place, crc, 1 + u64::from(ordinal), SALT);
     }
     let fields = FrameFields {
         event_count: events,

@@ -8,7 +8,7 @@
 
 use annals_index::{FrontBytes, Identity, KeyIndex, Previous, SealedIndex};
 use annals_segments::format;
-use annals_segments::format::frame::{Frame, FrameHeader, FrameKind};
+use annals_segments::format::frame::{Frame, FrameKind};
 use annals_segments::format::record::Record;
 use annals_segments::format::segment_header::SEGMENT_HEADER_LEN;
 use annals_segments::{FrozenFile, write_unsynced};
@@ -16,7 +16,7 @@ use annals_segments::{FrozenFile, write_unsynced};
 use crate::directory::Directory;
 use crate::error::Error;
 use crate::log::Inner;
-use crate::segment::{LogIdentity, Segment, frame_start};
+use crate::segment::{LogIdentity, Segment};
 
 /// The first events of a segment, by their checkpoint.
 #[derive(Debug)]
@@ -70,28 +70,25 @@ impl Front {
         if next_position - 1 > durable {
             return None;
         }
-        let frame_of = |ordinal: u32| {
+        let base_position = index.identity().base_position;
+        let record_of = |ordinal: u32| {
             let offset = index.offset(ordinal)? as usize;
             let record = Record::parse(bytes.get(offset..)?).ok()?;
-            frame_start(offset, record.place().distance as usize)
+            let position = base_position + u64::from(ordinal);
+            record.verify(position, salt).ok()?;
+            Some((record.place().time_us, offset + record.as_bytes().len()))
         };
-        let start = frame_of(last)?;
-        let frame = Frame::parse(&bytes[start..], salt).ok()?;
-        frame.verify().ok()?;
-        let end = start + frame.as_bytes().len();
+        let (first_time_us, _) = record_of(0)?;
+        let (last_time_us, end) = record_of(last)?;
         let dictionary = Frame::parse(bytes.get(end..)?, salt).ok()?;
         dictionary.verify().ok()?;
-        let fits = frame.header.next_position() == next_position
-            && dictionary.header.base_position == next_position
+        let fits = dictionary.header.base_position == next_position
             && dictionary.header.kind == Some(FrameKind::Dictionary);
-        let first_time_us = FrameHeader::decode(&bytes[frame_of(0)?..], salt)
-            .ok()?
-            .time_us;
         fits.then_some(Self {
             index,
             end,
             first_time_us,
-            last_time_us: frame.header.time_us,
+            last_time_us,
         })
     }
 

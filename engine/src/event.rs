@@ -14,7 +14,6 @@ use crate::aggregate_id::AggregateId;
 #[derive(Clone, Debug)]
 pub struct Event<'a> {
     pub(crate) position: u64,
-    pub(crate) time_us: u64,
     pub(crate) topic: &'a str,
     pub(crate) record: Record<'a>,
 }
@@ -29,12 +28,12 @@ impl<'a> Event<'a> {
     /// When it was stored, microseconds since the Unix epoch; never runs backwards along positions.
     #[inline]
     pub fn time_us(&self) -> u64 {
-        self.time_us
+        self.record.place().time_us
     }
 
     /// When it was stored.
     pub fn time(&self) -> SystemTime {
-        SystemTime::UNIX_EPOCH + Duration::from_micros(self.time_us)
+        SystemTime::UNIX_EPOCH + Duration::from_micros(self.time_us())
     }
 
     /// The aggregate it belongs to, if any.
@@ -107,7 +106,7 @@ impl<'a> Event<'a> {
     pub fn to_owned(&self) -> RecordedEvent {
         RecordedEvent {
             position: self.position,
-            time_us: self.time_us,
+            time_us: self.time_us(),
             aggregate_id: self.aggregate_id(),
             version: self.version(),
             topic: self.topic.to_owned(),

@@ -12,15 +12,15 @@ use annals_index::{
     FrontBytes, GrowingIndex, IdHash, IdTimes, Identity, KeyHash, KeyIndex, KeyKind, SealedBuilder,
     SealedIndex, TailIndex,
 };
+use annals_segments::format::FormatError;
 use annals_segments::format::frame::{
     FRAME_HEADER_LEN, Frame, FrameHeader, FrameKind, PreambleEntry,
 };
 use annals_segments::format::manifest::SealedSegment;
 use annals_segments::format::record::{
-    IdKind, RECORD_FRONT_LEN, RECORD_LEN_MIN, Record, peek_distance, record_len,
+    IdKind, RECORD_FRONT_LEN, RECORD_LEN_MIN, Record, peek_padded_len,
 };
 use annals_segments::format::segment_header::{SEGMENT_HEADER_LEN, SegmentHeader};
-use annals_segments::format::{ALIGNMENT, FRAME_LEN_MAX, FormatError, align_up};
 use annals_segments::{FrozenFile, OpenMode, SegmentFile, find_later_frame, scan_frames};
 use parking_lot::RwLock;
 
@@ -295,21 +295,18 @@ impl Segment {
         self.read(offset..offset.saturating_add(len.max(FRAME_HEADER_LEN)))
     }
 
-    /// Bytes that hold the record at `offset` and the header of its frame, as far as they are there, and
-    /// where in the file they start.
+    /// The record that starts at `offset`, or what there is of it, and what lies behind it when that costs no
+    /// reading.
     #[inline]
-    pub(crate) fn read_around(&self, offset: usize) -> Result<(&[u8], usize), Error> {
+    pub(crate) fn read_record(&self, offset: usize) -> Result<&[u8], Error> {
         if let Some(bytes) = self.file()?.resident_bytes() {
-            return Ok((bytes, 0));
+            return Ok(bytes.get(offset..).unwrap_or_default());
         }
-        let header = self.read(offset..offset.saturating_add(RECORD_FRONT_LEN))?;
-        let Some(distance) = peek_distance(header) else {
-            return Ok((header, offset));
-        };
-        let end = offset.saturating_add(align_up(record_len(header).min(FRAME_LEN_MAX)));
-        // What damage says is bounded by what is there.
-        let start = offset.saturating_sub(distance);
-        Ok((self.read(start..end)?, start))
+        let front = self.read(offset..offset.saturating_add(RECORD_FRONT_LEN))?;
+        match peek_padded_len(front) {
+            Some(len) => self.read(offset..offset.saturating_add(len)),
+            None => Ok(front),
+        }
     }
 
     /// Answers from the index, opening or rebuilding it at first use.
@@ -605,17 +602,17 @@ impl Segment {
             return Ok(());
         }
         let last = self.with_index(|index| index.offset(index.len().checked_sub(1)?))?;
-        let start = match last.map(|offset| offset as usize) {
+        let behind = match last.map(|offset| offset as usize) {
             None => None,
             Some(offset) => {
-                let header = self.read(offset..offset.saturating_add(RECORD_FRONT_LEN))?;
-                peek_distance(header).and_then(|distance| frame_start(offset, distance))
+                let front = self.read(offset..offset.saturating_add(RECORD_FRONT_LEN))?;
+                peek_padded_len(front).and_then(|len| offset.checked_add(len))
             }
         };
         let mut last_kinds = [None; 2];
-        if let Some(start) = start {
+        if let Some(behind) = behind {
             scan_frames(
-                self.read(start..usize::MAX)?,
+                self.read(behind..usize::MAX)?,
                 0,
                 self.salt,
                 None,
@@ -637,7 +634,7 @@ impl Segment {
     /// The event at `ordinal`, verified.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] when record or frame header do not verify.
+    /// [`Error::Corrupt`] when the record does not verify.
     pub(crate) fn event(&self, ordinal: u32) -> Result<Event<'_>, Error> {
         let offset = self.with_index(|index| index.offset(ordinal))?;
         // Offset 0 lies in the header block: it stands for an event whose frame is damaged.
@@ -649,26 +646,17 @@ impl Segment {
     #[inline]
     pub(crate) fn event_at(&self, offset: usize, ordinal: u32) -> Result<Event<'_>, Error> {
         let position = self.base_position + u64::from(ordinal);
-        let (bytes, base) = self.read_around(offset)?;
+        let bytes = self.read_record(offset)?;
         let read = || {
-            let rest = bytes.get(offset - base..);
-            let rest = rest.filter(|_| offset >= SEGMENT_HEADER_LEN);
-            let record = Record::parse(rest.ok_or(LOST)?)?;
-            let start = (offset - base)
-                .checked_sub(record.place().distance as usize)
-                .ok_or(LOST)?;
-            let time_us = bytes
-                .get(start..)
-                .and_then(FrameHeader::peek_time_us)
-                .ok_or(LOST)?;
-            record.verify(position, time_us, self.salt)?;
-            Ok((record, time_us))
+            let is_damaged = offset < SEGMENT_HEADER_LEN;
+            let record = Record::parse(if is_damaged { &[] } else { bytes })?;
+            record.verify(position, self.salt)?;
+            Ok(record)
         };
-        let (record, time_us) = read().map_err(|source| self.corrupt(offset, position, source))?;
+        let record = read().map_err(|source| self.corrupt(offset, position, source))?;
         let topic = self.topic(record.place().topic, offset, position)?;
         Ok(Event {
             position,
-            time_us,
             topic,
             record,
         })
@@ -723,12 +711,6 @@ pub(crate) fn for_each_whole_frame<'a>(
             None => return,
         }
     }
-}
-
-/// Offset of the frame that a record at `offset` names by its distance; `None` where no frame can start.
-pub(crate) fn frame_start(offset: usize, distance: usize) -> Option<usize> {
-    let start = offset.checked_sub(distance)?;
-    (start >= SEGMENT_HEADER_LEN && start.is_multiple_of(ALIGNMENT)).then_some(start)
 }
 
 /// Defines the topics of a frame.

@@ -124,7 +124,7 @@ impl SegmentSet {
             segment.with_index(|index| {
                 let (postings, previous) = index.lookup(key);
                 if !postings.is_empty() {
-                    visit(place, Hit::Other(index, postings));
+                    visit(place, Hit::Other(postings));
                 }
                 (postings.is_empty(), (place, previous))
             })
@@ -349,7 +349,7 @@ pub(crate) enum Hit<'a, 'b> {
     /// In its file: they can be kept as long as the set.
     Sealed(&'a SealedIndex<FrozenFile>, Postings<'a>),
     /// In memory, or opened just now: only while they are shown.
-    Other(&'b dyn KeyIndex, Postings<'b>),
+    Other(Postings<'b>),
 }
 
 /// Shown the place of a segment, and what is found there.

@@ -246,9 +246,8 @@ impl Check<'_> {
             self.damage(&segment.path, offset as u64, first, last, what);
         }
         self.last_time_us = self.last_time_us.max(header.time_us);
-        for (in_frame, record) in frame.records() {
+        for (position, (in_frame, record)) in (first..).zip(frame.records()) {
             let Ok(record) = record else { continue };
-            let position = header.base_position + u64::from(record.place().ordinal);
             self.report.events += 1;
             let Some(id) = AggregateId::from_record(record.id_kind(), record.id()) else {
                 continue;

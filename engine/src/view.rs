@@ -172,7 +172,7 @@ impl View {
             let floor = segment.with_index(|index| index.time_floor(time_us))?;
             for ordinal in floor.max(shown.start)..shown.end {
                 match segment.event(ordinal) {
-                    Ok(event) if event.time_us >= time_us => return Ok(Some(event.position)),
+                    Ok(event) if event.time_us() >= time_us => return Ok(Some(event.position)),
                     Err(error) if !error.is_corrupt() => return Err(error),
                     _ => {}
                 }
@@ -249,15 +249,39 @@ struct Reading<'v> {
 }
 
 impl<'v> Reading<'v> {
-    fn new(view: &'v View, place: usize) -> Option<Self> {
+    fn new(view: &'v View, place: usize) -> Self {
         let segment: &Segment = &view.set.segments[place];
         // No topic is empty, so this one is not taken for any.
-        Some(Self {
+        Self {
             place,
             segment,
             bytes: segment.resident_bytes().unwrap_or_default(),
             start: 0,
             topic: (0, ""),
+        }
+    }
+
+    /// The one of the segment at `place`: that of the last event, most often.
+    #[inline]
+    fn of<'r>(view: &'v View, place: usize, last: &'r mut Option<Self>) -> &'r mut Self {
+        if last.is_none_or(|reading| reading.place != place) {
+            *last = None;
+        }
+        last.get_or_insert_with(|| Self::new(view, place))
+    }
+
+    /// The event whose record starts at `offset`, when it is mapped and sound.
+    #[inline]
+    fn event(&mut self, offset: usize, position: u64) -> Option<Event<'v>> {
+        // Offset 0 stands for an event whose frame is damaged.
+        let bytes = self.bytes.get(offset..).filter(|_| offset > 0)?;
+        let record = Record::parse(bytes).ok()?;
+        record.verify(position, self.segment.salt()).ok()?;
+        let topic = self.topic(record.place().topic, offset, position)?;
+        Some(Event {
+            position,
+            topic,
+            record,
         })
     }
 
@@ -274,7 +298,8 @@ impl<'v> Reading<'v> {
     fn record_at(&mut self, offset: usize) -> Option<&'v [u8]> {
         let is_there = (self.start..self.start + self.bytes.len()).contains(&offset);
         if !is_there {
-            (self.bytes, self.start) = self.segment.read_around(offset).ok()?;
+            self.bytes = self.segment.read_record(offset).ok()?;
+            self.start = offset;
         }
         self.bytes.get(offset - self.start..)
     }
@@ -443,7 +468,7 @@ impl Cursor {
         match self {
             Self::Walk(walk) => walk.next(view, reading),
             Self::Query(query) => query.next(view),
-            Self::Aggregate(aggregate) => aggregate.next(view),
+            Self::Aggregate(aggregate) => aggregate.next(view, reading),
             Self::Failed(error) => error.lock().take().map(Err),
             Self::Partly(partly) => partly.next(view, reading),
         }
@@ -505,11 +530,10 @@ struct Walk {
 #[derive(Clone, Copy, Debug)]
 struct WalkFrame {
     place: usize,
-    /// Offset of the next record, or of the next frame when `left` is 0.
+    /// Offset of the next record, or of the next frame when none is left in this one.
     offset: usize,
-    /// Records of the frame not shown yet.
-    left: u32,
-    time_us: u64,
+    /// Records of the frame not shown yet; `None` when the walk has entered in its middle and does not know.
+    left: Option<u32>,
 }
 
 impl Walk {
@@ -546,12 +570,17 @@ impl Walk {
         reading: &mut Option<Reading<'v>>,
     ) -> Option<Result<Event<'v>, Error>> {
         let mut at = self.frame.take()?;
-        let reading = match reading {
-            Some(reading) if reading.place == at.place => reading,
-            other => other.insert(Reading::new(view, at.place)?),
-        };
+        let reading = Reading::of(view, at.place, reading);
         let salt = reading.segment.salt();
-        while at.left == 0 {
+        if at.left.is_none() {
+            // Then the index knows whether the next record lies right here, or a frame does.
+            let ordinal = u32::try_from(position - reading.segment.base_position).ok()?;
+            let offset = reading.segment.with_index(|index| index.offset(ordinal));
+            if offset.ok()?? as usize != at.offset {
+                at.left = Some(0);
+            }
+        }
+        while at.left == Some(0) {
             let frame = Frame::parse(reading.frame_at(at.offset)?, salt).ok()?;
             if frame.header.kind != Some(FrameKind::Batch) || frame.header.event_count == 0 {
                 at.offset += frame.header.length as usize;
@@ -560,19 +589,17 @@ impl Walk {
             if frame.header.base_position != position {
                 return None;
             }
-            at.left = frame.header.event_count;
-            at.time_us = frame.header.time_us;
+            at.left = Some(frame.header.event_count);
             at.offset += frame.records_start();
         }
         let record = Record::parse(reading.record_at(at.offset)?).ok()?;
-        record.verify(position, at.time_us, salt).ok()?;
+        record.verify(position, salt).ok()?;
         let topic = reading.topic(record.place().topic, at.offset, position)?;
         at.offset += record.as_bytes().len();
-        at.left -= 1;
+        at.left = at.left.map(|left| left - 1);
         self.frame = Some(at);
         Some(Ok(Event {
             position,
-            time_us: at.time_us,
             topic,
             record,
         }))
@@ -590,16 +617,10 @@ impl Walk {
         let offset = segment
             .with_index(|index| index.offset(ordinal))?
             .unwrap_or(0) as usize;
-        let start = offset - event.record.place().distance as usize;
-        let header = Frame::parse(segment.read_frame(start)?, segment.salt());
-        self.frame = header.ok().map(|frame| WalkFrame {
+        self.frame = Some(WalkFrame {
             place,
             offset: offset + event.record.as_bytes().len(),
-            left: frame
-                .header
-                .event_count
-                .saturating_sub(event.record.place().ordinal + 1),
-            time_us: frame.header.time_us,
+            left: None,
         });
         Ok(event)
     }

@@ -284,7 +284,6 @@ impl Writer {
         let base_position = self.next_position;
         let salt = self.segment.salt();
         let frame = FrameWriter::new(FrameKind::Batch, &preamble, &mut group.buffer);
-        let frame_start = frame.start();
         let mut start = group.buffer.len();
         let records_offset = self.end + start;
         group.buffer.extend_from_slice(&batch.encoded);
@@ -292,12 +291,11 @@ impl Writer {
             let place = RecordPlace {
                 version: versions[ordinal],
                 topic: topic_numbers[record.topic],
-                distance: (start - frame_start) as u32,
-                ordinal: ordinal as u32,
+                time_us,
             };
             let position = base_position + ordinal as u64;
             let bytes = &mut group.buffer[start..start + record.len];
-            place_record(bytes, place, record.body_crc, position, time_us, salt);
+            place_record(bytes, place, record.body_crc, position, salt);
             start += record.len;
         }
         let event_count = batch.records.len() as u32;

@@ -265,26 +265,19 @@ impl Rewrite {
             numbers.push(number_of(segment, name, &mut preamble));
         }
         let writer = FrameWriter::new(FrameKind::Batch, &preamble, out);
-        let start = writer.start();
-        for ((_, record), topic) in frame.records().zip(numbers) {
+        for (((_, record), topic), position) in
+            frame.records().zip(numbers).zip(self.next_position..)
+        {
             let record = record.expect("the scan has verified it");
             let at = out.len();
             out.extend_from_slice(record.as_bytes());
             let place = RecordPlace {
                 topic,
-                distance: (at - start) as u32,
+                time_us: self.time_us,
                 ..record.place()
             };
             let crc = body_crc(&out[at..]);
-            let position = self.next_position + u64::from(place.ordinal);
-            place_record(
-                &mut out[at..],
-                place,
-                crc,
-                position,
-                self.time_us,
-                segment.salt(),
-            );
+            place_record(&mut out[at..], place, crc, position, segment.salt());
         }
         writer.finish(out, self.fields(frame.header.event_count), segment.salt());
         self.next_position += u64::from(frame.header.event_count);

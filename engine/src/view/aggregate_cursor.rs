@@ -5,9 +5,8 @@ use std::ops::Range;
 
 use annals_index::{KeyHash, KeyIndex, Postings, SealedIndex};
 use annals_segments::FrozenFile;
-use annals_segments::format::record::{peek_distance, record_len};
 
-use super::View;
+use super::{Reading, View};
 use crate::aggregate_id::AggregateId;
 use crate::error::Error;
 use crate::event::Event;
@@ -32,32 +31,14 @@ pub(super) struct AggregateCursor {
     shown: usize,
 }
 
-#[inline]
-fn touch_start(bytes: &[u8], offset: usize) -> u8 {
-    bytes.get(offset).copied().unwrap_or(0)
-}
-
-/// The frame header of a record that has been touched, and its cache lines, of which most have few.
-#[inline]
-fn touch_rest(bytes: &[u8], offset: usize) -> u8 {
-    let Some(record) = bytes.get(offset..) else {
-        return 0;
-    };
-    let Some(distance) = peek_distance(record) else {
-        return 0;
-    };
-    let len = record_len(record).min(TOUCHED_LEN_MAX);
-    let body = record.iter().take(len);
-    let lines = body.step_by(CACHE_LINE).fold(0, |sum, byte| sum ^ byte);
-    lines ^ touch_start(record, len) ^ touch_start(bytes, offset.wrapping_sub(distance))
-}
-
 /// The records of a key, newest first, as long as they are few.
 struct Found<'v> {
     view: &'v View,
     /// Those in index files are filled in once all are known.
     records: Vec<RecordPlace>,
     in_files: Vec<InFile<'v>>,
+    /// Those in indexes in memory too, which are asked for their offsets again.
+    in_memory: Vec<Range<usize>>,
     /// Whether these are all.
     is_whole: bool,
 }
@@ -76,44 +57,43 @@ impl<'v> Found<'v> {
             view,
             records: Vec::new(),
             in_files: Vec::new(),
+            in_memory: Vec::new(),
             is_whole,
         }
     }
 
     fn add(&mut self, place: usize, hit: Hit<'v, '_>) {
-        let (Hit::Sealed(_, postings) | Hit::Other(_, postings)) = hit;
+        let (Hit::Sealed(_, postings) | Hit::Other(postings)) = hit;
         self.is_whole &= self.records.len() + postings.len() <= LOOK_AHEAD;
         if !self.is_whole {
             return;
         }
+        let first = self.records.len();
+        let place = |ordinal| RecordPlace {
+            place: place as u32,
+            ordinal,
+            offset: 0,
+            touched_len: 0,
+        };
         match hit {
             Hit::Sealed(index, postings) => {
-                let first = self.records.len();
                 self.in_files.push(InFile {
                     index,
                     postings,
                     first,
                 });
-                let unknown = RecordPlace {
-                    place: place as u32,
-                    ordinal: 0,
-                    offset: 0,
-                };
-                self.records.resize(first + postings.len(), unknown);
+                self.records.resize(first + postings.len(), place(0));
             }
-            Hit::Other(index, postings) => {
-                let newest_first = (0..postings.len()).rev();
-                self.records.extend(
-                    newest_first
-                        .filter_map(|posting| record_place(index, postings, place, posting)),
-                );
+            Hit::Other(postings) => {
+                self.records.extend(postings.iter().rev().map(place));
+                self.in_memory.push(first..self.records.len());
             }
         }
     }
 
     /// All records. The postings of all segments are asked for before the offsets of any, so that the waits of one
     /// segment are those of all.
-    fn into_records(mut self) -> Vec<RecordPlace> {
+    fn into_records(mut self) -> Result<Vec<RecordPlace>, Error> {
         for InFile {
             postings, first, ..
         } in &self.in_files
@@ -129,13 +109,24 @@ impl<'v> Found<'v> {
         } in &self.in_files
         {
             for record in &mut self.records[*first..][..postings.len()] {
-                record.offset = index.offset(record.ordinal).unwrap_or(0);
+                *record = RecordPlace::of(*index, record.place, record.ordinal);
             }
         }
         let view = self.view;
+        for range in self.in_memory {
+            let records = &mut self.records[range];
+            let Some(first) = records.first() else {
+                continue;
+            };
+            first.segment(view).with_index(|index| {
+                for record in records {
+                    *record = RecordPlace::of(index, record.place, record.ordinal);
+                }
+            })?;
+        }
         self.records
             .retain(|record| record.position(view) <= view.visible);
-        self.records
+        Ok(self.records)
     }
 }
 
@@ -146,9 +137,25 @@ struct RecordPlace {
     place: u32,
     ordinal: u32,
     offset: u32,
+    /// Bytes from there on that are worth being asked for ahead.
+    touched_len: u16,
 }
 
 impl RecordPlace {
+    #[inline]
+    fn of(index: &(impl KeyIndex + ?Sized), place: u32, ordinal: u32) -> Self {
+        let offset = index.offset(ordinal).unwrap_or(0);
+        // Of the last one the end is not known.
+        let next = index.offset(ordinal.saturating_add(1)).unwrap_or(u32::MAX);
+        let touched_len = next.saturating_sub(offset).min(TOUCHED_LEN_MAX);
+        Self {
+            place,
+            ordinal,
+            offset,
+            touched_len: touched_len as u16,
+        }
+    }
+
     #[inline]
     fn segment(self, view: &View) -> &Segment {
         &view.set.segments[self.place as usize]
@@ -159,9 +166,18 @@ impl RecordPlace {
     }
 
     #[inline]
-    fn event(self, view: &View) -> Result<Event<'_>, Error> {
-        self.segment(view)
-            .event_at(self.offset as usize, self.ordinal)
+    fn event<'v>(
+        self,
+        view: &'v View,
+        reading: &mut Option<Reading<'v>>,
+    ) -> Result<Event<'v>, Error> {
+        let reading = Reading::of(view, self.place as usize, reading);
+        let position = reading.segment.base_position + u64::from(self.ordinal);
+        match reading.event(self.offset as usize, position) {
+            Some(event) => Ok(event),
+            // Read from the file, or damaged: then it is told how.
+            None => reading.segment.event_at(self.offset as usize, self.ordinal),
+        }
     }
 }
 
@@ -189,7 +205,7 @@ impl AggregateCursor {
         let mut ahead = Vec::new();
         if found.is_whole && !places.iter().any(is_lost) {
             places.clear();
-            ahead = found.into_records();
+            ahead = found.into_records()?;
         }
         // Newest first. Segments are taken from the end, records from the start.
         match direction {
@@ -211,7 +227,11 @@ impl AggregateCursor {
     }
 
     #[inline]
-    pub(super) fn next<'v>(&mut self, view: &'v View) -> Option<Result<Event<'v>, Error>> {
+    pub(super) fn next<'v>(
+        &mut self,
+        view: &'v View,
+        reading: &mut Option<Reading<'v>>,
+    ) -> Option<Result<Event<'v>, Error>> {
         loop {
             let Some(next) = self.ahead.get(self.shown) else {
                 match self.look_ahead(view) {
@@ -221,7 +241,7 @@ impl AggregateCursor {
                 }
             };
             self.shown += 1;
-            let event = match next.event(view) {
+            let event = match next.event(view, reading) {
                 Ok(event) => event,
                 Err(error) => return Some(Err(error)),
             };
@@ -271,20 +291,21 @@ impl AggregateCursor {
         Ok(!self.ahead.is_empty())
     }
 
-    /// Reading an event waits for its record and then for its frame header, some 100 ns each when they are not
-    /// in the cache. Asked for together, they arrive together.
+    /// Reading an event waits for its record, some 100 ns when it is not in the cache. The cache lines of all are
+    /// asked for together, as far as the offsets of the events behind them tell where they end.
     fn touch(&self, view: &View) {
-        let window = &self.ahead[..self.ahead.len().min(LOOK_AHEAD)];
         let mut bytes: (u32, &[u8]) = (u32::MAX, &[]);
         let mut sum = 0;
-        for touch in [touch_start, touch_rest] {
-            for record in window {
-                if record.place != bytes.0 {
-                    let resident = record.segment(view).resident_bytes();
-                    bytes = (record.place, resident.unwrap_or_default());
-                }
-                sum ^= touch(bytes.1, record.offset as usize);
+        for record in &self.ahead[..self.ahead.len().min(LOOK_AHEAD)] {
+            if record.place != bytes.0 {
+                let resident = record.segment(view).resident_bytes();
+                bytes = (record.place, resident.unwrap_or_default());
             }
+            let offset = record.offset as usize;
+            let len = usize::from(record.touched_len);
+            let lines = bytes.1.get(offset..).unwrap_or_default();
+            let lines = lines[..len.min(lines.len())].iter().step_by(CACHE_LINE);
+            sum ^= lines.fold(0, |sum, byte| sum ^ byte);
         }
         std::hint::black_box(sum);
     }
@@ -315,7 +336,7 @@ impl AggregateCursor {
             let record = segment
                 .with_index(|index| record_place(index, index.postings(self.key), place, posting))
                 .ok()??;
-            let event = record.event(view).ok()?;
+            let event = record.event(view, &mut None).ok()?;
             event.version().filter(|_| event.is_of(&self.id))
         };
         if self.direction == Direction::Forward && self.versions.start > 0 {
@@ -365,12 +386,7 @@ fn record_place(
     posting: usize,
 ) -> Option<RecordPlace> {
     let ordinal = postings.get(posting)?;
-    let offset = index.offset(ordinal).unwrap_or(0);
-    Some(RecordPlace {
-        place: place as u32,
-        ordinal,
-        offset,
-    })
+    Some(RecordPlace::of(index, place as u32, ordinal))
 }
 
 /// The first in `range` for which `is_before` does not hold, when those for which it does come first.
@@ -391,4 +407,4 @@ const LOOK_AHEAD: usize = 32;
 const LOOK_AHEAD_MAX: usize = 256;
 const CACHE_LINE: usize = 64;
 /// Beyond this a record is read at the speed of the memory.
-const TOUCHED_LEN_MAX: usize = 512;
+const TOUCHED_LEN_MAX: u32 = 512;

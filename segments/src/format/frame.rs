@@ -139,15 +139,6 @@ impl FrameHeader {
         Ok(decoded)
     }
 
-    /// The time in the header at the start of `bytes`, unverified.
-    ///
-    /// For readers of one record: its own checksum runs over this time, so that a wrong one does not
-    /// verify. `None` when `bytes` is too short for a header.
-    #[inline]
-    pub fn peek_time_us(bytes: &[u8]) -> Option<u64> {
-        (bytes.len() >= FRAME_HEADER_LEN).then(|| u64_at(bytes, TIME_OFFSET))
-    }
-
     fn check_fields(&self) -> Result<(), FormatError> {
         let length = self.length as usize;
         if !(FRAME_HEADER_LEN..=FRAME_LEN_MAX).contains(&length)
@@ -431,24 +422,15 @@ impl<'a> Frame<'a> {
             let record = match record {
                 // Only a record that is as written can need a newer release; else it is damaged.
                 Err(error) if error.is_unsupported() => {
-                    verify_unparsed(
-                        &self.bytes[offset..],
-                        position,
-                        self.header.time_us,
-                        self.salt,
-                    )?;
+                    verify_unparsed(&self.bytes[offset..], position, self.salt)?;
                     return Err(error);
                 }
                 record => record?,
             };
-            record.verify(position, self.header.time_us, self.salt)?;
-            let place = record.place();
-            if place.ordinal != count || place.distance as usize != offset {
-                return Err(field(
-                    "record place",
-                    u64::from(place.ordinal),
-                    "its own place in the frame",
-                ));
+            record.verify(position, self.salt)?;
+            let time_us = record.place().time_us;
+            if time_us != self.header.time_us {
+                return Err(field("time of a record", time_us, "that of the frame"));
             }
             count += 1;
             end = offset + record.as_bytes().len();

@@ -2,23 +2,22 @@
 //!
 //! A record is written by two hands. The caller's thread encodes the *body* (everything from the
 //! length on, up to the trailer) and runs the checksum over it, outside any lock. The leader of the
-//! commit then fills the *trailer* (version, topic number, ordinal), continues the checksum over its 16
-//! bytes, and folds in the *binding*: a hash of what the record does not state or states in front of
-//! the covered bytes, its position, time, segment and distance. So a reader runs one checksum over one
-//! range and knows that the record is whole, is this event, and lies where it belongs.
+//! commit then fills the *trailer* (time, version, topic number), continues the checksum over its 20
+//! bytes, and folds in the *binding*: a hash of what the record does not state, its position and segment. So
+//! a reader runs one checksum over one range and knows that the record is whole, is this event, and lies where
+//! it belongs; of its frame it needs nothing, which most often lies on another page.
 
 use std::iter;
 
 use super::{
     AGGREGATE_ID_LEN_MAX, ALIGNMENT, FRAME_LEN_MAX, FormatError, METADATA_KEY_LEN_MAX,
-    METADATA_LEN_MAX, SEGMENT_LEN_MAX, TAG_COUNT_MAX, TAG_LEN_MAX, align_up, array_at, check_crc,
-    check_zeros, put, u16_at, u32_at, u64_at,
+    METADATA_LEN_MAX, TAG_COUNT_MAX, TAG_LEN_MAX, align_up, array_at, check_crc, check_zeros, put,
+    u16_at, u32_at, u64_at,
 };
 
 const CRC_OFFSET: usize = 0;
-const DISTANCE_OFFSET: usize = CRC_OFFSET + size_of::<u32>();
 /// Where the body starts, and what the CRC covers.
-const BODY_OFFSET: usize = DISTANCE_OFFSET + size_of::<u32>();
+const BODY_OFFSET: usize = CRC_OFFSET + size_of::<u32>();
 const LENGTH_OFFSET: usize = BODY_OFFSET;
 const FLAGS_OFFSET: usize = LENGTH_OFFSET + size_of::<u32>();
 const ID_LEN_OFFSET: usize = FLAGS_OFFSET + size_of::<u8>();
@@ -28,11 +27,11 @@ const EVENT_ID_OFFSET: usize = METADATA_COUNT_OFFSET + size_of::<u8>();
 /// Bytes before the variable part: id, encoding, digest, tags, metadata, payload.
 pub const RECORD_FRONT_LEN: usize = EVENT_ID_OFFSET + 16;
 
-const VERSION_OFFSET: usize = 0;
+const TIME_OFFSET: usize = 0;
+const VERSION_OFFSET: usize = TIME_OFFSET + size_of::<u64>();
 const TOPIC_OFFSET: usize = VERSION_OFFSET + size_of::<u64>();
-const ORDINAL_OFFSET: usize = TOPIC_OFFSET + size_of::<u32>();
 /// Bytes of the trailer, the last of a record, behind the padding.
-const TRAILER_LEN: usize = ORDINAL_OFFSET + size_of::<u32>();
+const TRAILER_LEN: usize = TOPIC_OFFSET + size_of::<u32>();
 /// Bytes of a record without a variable part.
 pub const RECORD_LEN_MIN: usize = RECORD_FRONT_LEN + TRAILER_LEN;
 
@@ -44,8 +43,7 @@ const ENCODING_LEN: usize = PLAIN_LEN_OFFSET + size_of::<u32>();
 const DIGEST_LEN: usize = size_of::<u64>();
 const METADATA_ENTRY_HEADER_LEN: usize = size_of::<u8>() + size_of::<u16>();
 
-const _: () = assert!(RECORD_FRONT_LEN.is_multiple_of(ALIGNMENT));
-const _: () = assert!(TRAILER_LEN.is_multiple_of(ALIGNMENT));
+const _: () = assert!(RECORD_LEN_MIN.is_multiple_of(ALIGNMENT));
 const _: () = assert!(FRAME_LEN_MAX.is_multiple_of(ALIGNMENT));
 const _: () = assert!(AGGREGATE_ID_LEN_MAX <= u8::MAX as usize);
 const _: () = assert!(TAG_COUNT_MAX <= u8::MAX as usize);
@@ -231,11 +229,14 @@ fn trailer_offset(record: &[u8]) -> usize {
     align_up(record_len(record)) - TRAILER_LEN
 }
 
-/// Bytes from the start of the frame header to the start of the record at the start of `bytes`,
-/// unverified; `None` when `bytes` is too short for a record.
+/// Bytes of the record at the start of `bytes` with its padding, unverified: behind them lies the next record or
+/// frame. `None` when `bytes` is too short for the front of a record, or the length is none.
 #[inline]
-pub fn peek_distance(bytes: &[u8]) -> Option<usize> {
-    (bytes.len() >= RECORD_FRONT_LEN).then(|| u32_at(bytes, DISTANCE_OFFSET) as usize)
+pub fn peek_padded_len(bytes: &[u8]) -> Option<usize> {
+    let len = (bytes.len() >= RECORD_FRONT_LEN).then(|| record_len(bytes))?;
+    (RECORD_LEN_MIN..=FRAME_LEN_MAX)
+        .contains(&len)
+        .then(|| align_up(len))
 }
 
 /// The caller's part of the checksum: over the body of an encoded record and its padding.
@@ -244,57 +245,47 @@ pub fn body_crc(record: &[u8]) -> u32 {
     crc32fast::hash(&record[BODY_OFFSET..trailer_offset(record)])
 }
 
-/// The leader's part of a record: where in the log it lies.
+/// The leader's part of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecordPlace {
+    /// Time of its batch in microseconds since the epoch.
+    pub time_us: u64,
     /// Version of the event in its aggregate; 0 when it has no aggregate.
     pub version: u64,
     /// Number of the topic in the segment's dictionary.
     pub topic: u32,
-    /// Bytes from the start of the frame header to the start of the record.
-    pub distance: u32,
-    /// Index of the record in its frame, from 0.
-    pub ordinal: u32,
 }
 
 /// Fills the leader's part of an encoded record and its checksum.
 ///
-/// `body_crc` is what [`body_crc`] returned; `position` and `time_us` are the event's, `salt` the segment's.
+/// `body_crc` is what [`body_crc`] returned; `position` is the event's, `salt` the segment's.
 #[inline]
 pub fn place_record(
     record: &mut [u8],
     place: RecordPlace,
     body_crc: u32,
     position: u64,
-    time_us: u64,
     salt: u64,
 ) {
     let start = trailer_offset(record);
     let trailer = &mut record[start..start + TRAILER_LEN];
+    put(trailer, TIME_OFFSET, place.time_us.to_le_bytes());
     put(trailer, VERSION_OFFSET, place.version.to_le_bytes());
     put(trailer, TOPIC_OFFSET, place.topic.to_le_bytes());
-    put(trailer, ORDINAL_OFFSET, place.ordinal.to_le_bytes());
     let mut hasher = crc32fast::Hasher::new_with_initial(body_crc);
     hasher.update(trailer);
-    let crc = hasher.finalize() ^ binding(position, time_us, salt, place.distance);
+    let crc = hasher.finalize() ^ binding(position, salt);
     put(record, CRC_OFFSET, crc.to_le_bytes());
-    put(record, DISTANCE_OFFSET, place.distance.to_le_bytes());
 }
 
 /// What the checksum of a record is XOR-ed with, so that it fits in one place only.
 ///
-/// In the right place it is a constant, so that the CRC notices all that a CRC notices. Two places of one
-/// segment with the same time never enter [`mixed`] as the same number: their positions differ by less
-/// than 2^32. Any other place is told with a probability of 1 - 2^-32.
+/// In the right place it is a constant, so that the CRC notices all that a CRC notices. Any other place is told
+/// with a probability of 1 - 2^-32.
 #[inline]
-fn binding(position: u64, time_us: u64, salt: u64, distance: u32) -> u32 {
-    let bound = mixed(salt.wrapping_add(time_us))
-        .wrapping_add(position)
-        .wrapping_add(u64::from(distance) << 32);
-    mixed(bound) as u32
+fn binding(position: u64, salt: u64) -> u32 {
+    mixed(mixed(salt).wrapping_add(position)) as u32
 }
-
-const _: () = assert!(SEGMENT_LEN_MAX < 1 << 32, "its positions are near");
 
 /// A bijection in which every bit of the number has a say in every bit of the result.
 /// Source: the finalizer of SplitMix64, Steele, Lea and Flood, "Fast Splittable Pseudorandom Number
@@ -388,11 +379,11 @@ impl<'a> Record<'a> {
 
     /// Checks the checksum: these are the bytes that were written, and they lie where they belong.
     ///
-    /// Only records written with the same position, time and segment salt verify. Then reserved bytes
+    /// Only records written with the same position and segment salt verify. Then reserved bytes
     /// must be zero too.
     #[inline(always)] // See `parse`.
-    pub fn verify(&self, position: u64, time_us: u64, salt: u64) -> Result<(), FormatError> {
-        verify_unparsed(self.bytes, position, time_us, salt)?;
+    pub fn verify(&self, position: u64, salt: u64) -> Result<(), FormatError> {
+        verify_unparsed(self.bytes, position, salt)?;
         match self.encoding_section() {
             Some(section) => check_reserved(section),
             None => Ok(()),
@@ -405,15 +396,14 @@ impl<'a> Record<'a> {
         self.bytes
     }
 
-    /// Where the record lies.
+    /// The leader's part.
     #[inline]
     pub fn place(&self) -> RecordPlace {
         let trailer = &self.bytes[self.bytes.len() - TRAILER_LEN..];
         RecordPlace {
+            time_us: u64_at(trailer, TIME_OFFSET),
             version: u64_at(trailer, VERSION_OFFSET),
             topic: u32_at(trailer, TOPIC_OFFSET),
-            distance: u32_at(self.bytes, DISTANCE_OFFSET),
-            ordinal: u32_at(trailer, ORDINAL_OFFSET),
         }
     }
 
@@ -522,15 +512,9 @@ fn behind_sections(content: &[u8], mut cursor: usize, tags: u8, metadata: u8) ->
 /// [`Record::verify`] for a record of which only the length has been checked: legal, and with its padding at
 /// most the bytes there are.
 #[inline(always)] // See `Record::parse`.
-pub(super) fn verify_unparsed(
-    bytes: &[u8],
-    position: u64,
-    time_us: u64,
-    salt: u64,
-) -> Result<(), FormatError> {
+pub(super) fn verify_unparsed(bytes: &[u8], position: u64, salt: u64) -> Result<(), FormatError> {
     let covered = &bytes[BODY_OFFSET..align_up(record_len(bytes))];
-    let bound = binding(position, time_us, salt, u32_at(bytes, DISTANCE_OFFSET));
-    let found = crc32fast::hash(covered) ^ bound;
+    let found = crc32fast::hash(covered) ^ binding(position, salt);
     check_crc(STRUCTURE, found, u32_at(bytes, CRC_OFFSET))
 }
 

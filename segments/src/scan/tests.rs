@@ -382,7 +382,7 @@ impl Segment {
             time_us: 1_000_000 + self.next_position,
         };
         let writer = FrameWriter::new(kind, &preamble, &mut self.bytes);
-        for (ordinal, payload) in (0..).zip(payloads) {
+        for payload in payloads {
             let start = self.bytes.len();
             let body = RecordBody {
                 id_kind: IdKind::Text,
@@ -396,22 +396,13 @@ impl Segment {
             };
             body.encode(&mut self.bytes);
             let record = &mut self.bytes[start..];
-            let distance = (start - writer.start()) as u32;
             let place = RecordPlace {
                 version: self.next_position,
                 topic: 0,
-                distance,
-                ordinal,
+                time_us: fields.time_us,
             };
             let crc = body_crc(record);
-            place_record(
-                record,
-                place,
-                crc,
-                self.next_position,
-                fields.time_us,
-                self.salt,
-            );
+            place_record(record, place, crc, self.next_position, self.salt);
             self.next_position += 1;
         }
         writer.finish(&mut self.bytes, fields, self.salt);

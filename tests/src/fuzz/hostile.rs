@@ -66,7 +66,7 @@ impl FrameSequence {
 
         let frame = FrameWriter::new(kind, &preamble, out);
         for ordinal in 0..record_count {
-            self.push_record(input, frame.start(), ordinal, out);
+            self.push_record(input, ordinal, out);
         }
         let lie_about_count = kind == FrameKind::Batch && input.rarely(20);
         let event_count = match lie_about_count {
@@ -87,13 +87,7 @@ impl FrameSequence {
         self.next_position += u64::from(event_count);
     }
 
-    fn push_record(
-        &self,
-        input: &mut Input<'_>,
-        frame_start: usize,
-        ordinal: u32,
-        out: &mut Vec<u8>,
-    ) {
+    fn push_record(&self, input: &mut Input<'_>, ordinal: u32, out: &mut Vec<u8>) {
         let start = out.len();
         let uuid = u128::from(input.u8()).to_be_bytes();
         let (id_kind, id): (_, &[u8]) = match input.u8() {
@@ -146,19 +140,15 @@ impl FrameSequence {
                 true => input.u32(),
                 false => u32::from(input.below(3)),
             },
-            distance: match input.rarely(40) {
-                true => input.u32(),
-                false => (start - frame_start) as u32,
-            },
-            ordinal: match input.rarely(40) {
-                true => input.u32(),
-                false => ordinal,
+            time_us: match input.rarely(40) {
+                true => input.number(),
+                false => self.time_us,
             },
         };
         let position = self.next_position + u64::from(ordinal);
         let record = &mut out[start..];
         let crc = body_crc(record);
-        place_record(record, place, crc, position, self.time_us, self.salt);
+        place_record(record, place, crc, position, self.salt);
     }
 }
 

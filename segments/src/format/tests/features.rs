@@ -210,7 +210,7 @@ fn unknown_flags_of_a_preamble_entry_are_unsupported() {
 fn unknown_flags_of_a_whole_record_are_unsupported() {
     for bit in 4..8 {
         let mut bytes = full_frame();
-        bytes[80 + 12] |= 1 << bit;
+        bytes[80 + 8] |= 1 << bit;
         assert!(
             !check_frame(&bytes, SALT).unwrap_err().is_unsupported(),
             "damage comes first"

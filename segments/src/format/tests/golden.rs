@@ -43,7 +43,7 @@ fn golden_frame_with_topic_tracking_and_a_record_with_everything() {
         01 00 0d 00  00 00 00 00  44 6f 67 2e 4e 61 6d 65 64
         02 00 0b 00  07 00 00 00 00 00 00 00  73 72 63
 
-        03 1d 1a 6c  50 00 00 00  61 00 00 00  0e 04 02 02
+        e6 ae 58 ce  61 00 00 00  0e 04 02 02
         e0 e1 e2 e3 e4 e5 e6 e7 e8 e9 ea eb ec ed ee ef
         66 69 64 6f
         01 00 00 00  02 00 00 00  2c 01 00 00
@@ -52,7 +52,7 @@ fn golden_frame_with_topic_tracking_and_a_record_with_everything() {
         01 01 00 6b 76  04 03 00 75 73 65 72 61 6e 6e
         de ad be ef 99
         00 00 00 00 00 00 00
-        05 00 00 00 00 00 00 00  00 00 00 00  00 00 00 00");
+        00 40 1e 18 24 0a 06 00  05 00 00 00 00 00 00 00  00 00 00 00");
     let frame = full_frame();
     assert_eq!(frame, golden);
 
@@ -78,19 +78,19 @@ fn golden_frame_with_topic_tracking_and_a_record_with_everything() {
 #[test]
 fn golden_record_without_aggregate() {
     let golden = hex("
-        af 00 e6 e5  30 00 00 00  32 00 00 00  00 00 00 00
+        48 13 f0 18  32 00 00 00  00 00 00 00
         e0 e1 e2 e3 e4 e5 e6 e7 e8 e9 ea eb ec ed ee ef
         68 69  00 00 00 00 00 00
-        00 00 00 00 00 00 00 00  03 00 00 00  00 00 00 00");
+        00 40 1e 18 24 0a 06 00  00 00 00 00 00 00 00 00  03 00 00 00");
     let event = Event {
         topic: 3,
         payload: b"hi".to_vec(),
         ..Event::default()
     };
-    let record = event.encode(48, 0, 9, TIME_US, SALT);
+    let record = event.encode(9, TIME_US, SALT);
     assert_eq!(record, golden);
     let record = Record::parse(&record).unwrap();
-    record.verify(9, TIME_US, SALT).unwrap();
+    record.verify(9, SALT).unwrap();
     assert_event(&record, &event);
 }
 
@@ -202,7 +202,7 @@ fn golden_watermark() {
 fn golden_names_and_numbers() {
     assert_eq!(FORMAT_VERSION, 1);
     assert_eq!([SEGMENT_HEADER_LEN, FRAME_HEADER_LEN], [4096, 48]);
-    assert_eq!([RECORD_FRONT_LEN, RECORD_LEN_MIN], [32, 48]);
+    assert_eq!([RECORD_FRONT_LEN, RECORD_LEN_MIN], [28, 48]);
     assert_eq!([MANIFEST_HEADER_LEN, MANIFEST_ENTRY_LEN], [80, 56]);
     assert_eq!(VERSION_TABLE_HEADER_LEN, 72);
     assert_eq!([manifest::FLAG_TRUNCATED, manifest::FLAG_FOLLOWERS], [1, 2]);
@@ -244,8 +244,8 @@ fn every_checksum_covers_exactly_what_format_md_names() {
     assert_eq!(u32_at(&frame, 0), naive_crc(&[&frame[4..48], &salt]));
     assert_eq!(u32_at(&frame, 44), naive_crc(&[&frame[48..48 + 32], &salt]));
     let record = &frame[80..80 + 104];
-    let binding = naive_binding(42, TIME_US, SALT, 80);
-    assert_eq!(u32_at(record, 0), naive_crc(&[&record[8..]]) ^ binding);
+    let binding = naive_binding(42, SALT);
+    assert_eq!(u32_at(record, 0), naive_crc(&[&record[4..]]) ^ binding);
 
     let manifest = sample_manifest().encode();
     assert_eq!(

@@ -158,7 +158,7 @@ fn read_record(bytes: &[u8]) {
         record.place(),
         record.id_kind(),
         record.event_id(),
-        record.verify(1, 2, 3),
+        record.verify(1, 3),
     );
     let fixed =
         record.id().len() + record.encoding().map_or(0, |_| 12) + record.digest().map_or(0, |_| 8);

@@ -219,24 +219,16 @@ impl Event {
         }
     }
 
-    pub(super) fn encode(
-        &self,
-        distance: u32,
-        ordinal: u32,
-        position: u64,
-        time_us: u64,
-        salt: u64,
-    ) -> Vec<u8> {
+    pub(super) fn encode(&self, position: u64, time_us: u64, salt: u64) -> Vec<u8> {
         let mut out = Vec::new();
         self.body().encode(&mut out);
         let place = RecordPlace {
             version: self.version,
             topic: self.topic,
-            distance,
-            ordinal,
+            time_us,
         };
         let crc = body_crc(&out);
-        place_record(&mut out, place, crc, position, time_us, salt);
+        place_record(&mut out, place, crc, position, salt);
         out
     }
 }
@@ -283,11 +275,10 @@ pub(super) fn append_frame(
     out: &mut Vec<u8>,
 ) {
     let writer = FrameWriter::new(kind, preamble, out);
-    for (ordinal, event) in (0..).zip(events) {
-        let distance = (out.len() - writer.start()) as u32;
+    for (ordinal, event) in (0_u64..).zip(events) {
         // Hostile frames reach past the last position.
-        let position = fields.base_position.wrapping_add(u64::from(ordinal));
-        out.extend(event.encode(distance, ordinal, position, fields.time_us, salt));
+        let position = fields.base_position.wrapping_add(ordinal);
+        out.extend(event.encode(position, fields.time_us, salt));
     }
     writer.finish(out, fields, salt);
 }

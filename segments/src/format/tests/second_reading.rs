@@ -23,20 +23,19 @@ pub(super) fn naive_crc(parts: &[&[u8]]) -> u32 {
 }
 
 /// What the checksum of a record is XOR-ed with.
-pub(super) fn naive_binding(position: u64, time_us: u64, salt: u64, distance: u32) -> u32 {
+pub(super) fn naive_binding(position: u64, salt: u64) -> u32 {
     let mix = |x: u64| {
         let x = u128::from(x ^ x >> 30) * 0xbf58_476d_1ce4_e5b9;
         let x = u128::from(x as u64 ^ x as u64 >> 27) * 0x94d0_49bb_1331_11eb;
         x as u64 ^ x as u64 >> 31
     };
-    let sum = |numbers: [u64; 3]| numbers.into_iter().map(u128::from).sum::<u128>() as u64;
-    let frame = mix(sum([salt, time_us, 0]));
-    mix(sum([frame, position, u64::from(distance) << 32])) as u32
+    let sum = u128::from(mix(salt)) + u128::from(position);
+    mix(sum as u64) as u32
 }
 
 /// Makes every checksum of the frame at the start of `bytes` fit what stands there.
 pub(super) fn reseal(bytes: &mut [u8], salt: u64) {
-    let (base_position, time_us) = (u64_at(bytes, 16), u64_at(bytes, 32));
+    let base_position = u64_at(bytes, 16);
     let preamble_end = FRAME_HEADER_LEN.saturating_add(u32_at(bytes, 40) as usize);
     if let Some(preamble) = bytes.get(FRAME_HEADER_LEN..preamble_end) {
         let crc = naive_crc(&[preamble, &salt.to_le_bytes()]);
@@ -46,12 +45,11 @@ pub(super) fn reseal(bytes: &mut [u8], salt: u64) {
     let mut position = base_position;
     while bytes.len().saturating_sub(start) >= RECORD_LEN_MIN {
         let record = &mut bytes[start..];
-        let len = align_up(u32_at(record, 8) as usize);
+        let len = align_up(u32_at(record, 4) as usize);
         if len < RECORD_LEN_MIN || len > record.len() {
             break;
         }
-        let binding = naive_binding(position, time_us, salt, u32_at(record, 4));
-        let checksum = naive_crc(&[&record[8..len]]) ^ binding;
+        let checksum = naive_crc(&[&record[4..len]]) ^ naive_binding(position, salt);
         put(record, 0, checksum.to_le_bytes());
         start += len;
         position = position.wrapping_add(1);
