@@ -595,7 +595,7 @@ impl Opening {
         let first = proven.map_or(0, |last| last + 1);
         let base_position = segment.frames.get(first).map(|frame| frame.base_position);
         let topics = match segment.frames[first..].iter().any(FrameAt::is_batch) {
-            true => topics_of(bytes, segment.start(), segment.header.salt),
+            true => topics_of(bytes, &segment.frames, segment.header.salt),
             false => Vec::new(),
         };
         let topics = Arc::new(topics);
@@ -824,12 +824,15 @@ fn written_end(disk: &dyn Disk, path: &Path, offset: usize) -> Option<usize> {
     usize::try_from(end).ok()
 }
 
-/// The topics of a segment by number. They are dense up to the first that damage has taken.
-fn topics_of(bytes: &[u8], start: usize, salt: u64) -> Vec<Box<str>> {
+/// The topics that these frames of a segment define, all of them verified, by number. They are dense up to the
+/// first that damage has taken.
+fn topics_of(bytes: &[u8], frames: &[FrameAt], salt: u64) -> Vec<Box<str>> {
     let topics = Topics::default();
-    for_each_whole_frame(bytes, start, salt, |_, frame| {
-        define_topics(&topics, &frame)
-    });
+    for at in frames.iter().filter(|frame| frame.has_preamble) {
+        if let Ok(frame) = Frame::parse(&bytes[at.offset..], salt) {
+            define_topics(&topics, &frame);
+        }
+    }
     (0..)
         .map_while(|number| topics.name(number).map(Into::into))
         .collect()
