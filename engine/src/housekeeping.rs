@@ -664,7 +664,7 @@ pub(crate) fn first_manifest(log: &LogIdentity) -> Manifest {
 /// first.
 const FOLD_AFTER: usize = 8;
 /// Without a job for so long, the log counts as quiet.
-const QUIET: Duration = Duration::from_millis(100);
+const QUIET: Duration = Duration::from_millis(300);
 
 #[cfg(test)]
 mod tests {

@@ -5,6 +5,7 @@
 //! worst case costs. Small and large are measured in turns.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use annals_engine::{AggregateId, Durability, Log};
 
@@ -252,8 +253,8 @@ fn version_check(session: &mut Session<'_>) -> Result<(), BenchError> {
                 bar.set_position(segments.min(most));
             }
         }
-        // The last segments are folded behind the appends.
-        session.pace().rest();
+        // The last segments are folded once it has been quiet for a while.
+        std::thread::sleep(FOLDED_AFTER);
         checks.push((segments, version_check_slices(session, &log)?));
     }
     let [(_, few), (_, _), (segments, many)] = &checks[..] else {
@@ -300,4 +301,6 @@ const SMALL_SEGMENT_LEN: u64 = 64 << 10;
 /// Events of a commit that is not more than a quarter of a small segment.
 const SMALL_COMMIT: u64 = 40;
 const CHECKS: u64 = 20_000;
+/// More than a log waits for before it folds what is left.
+const FOLDED_AFTER: Duration = Duration::from_millis(600);
 const _: () = assert!(*ABOUT_TEN.start() <= 10 && *ABOUT_TEN.end() >= 10);
