@@ -453,7 +453,7 @@ fn write_checkpoint(inner: &Inner, number: u64) -> Result<(), Error> {
 }
 
 /// Folds sealed segments into the heads, several at a time; fewer when it `is_quiet` and the heads to be written
-/// take no more than the segments folded did, so that folding at most doubles what is written.
+/// are small, or take no more than the segments folded did, so that folding at most doubles what is written.
 fn fold_when_due(inner: &Inner, is_quiet: bool) -> Result<(), Error> {
     let set = inner.set();
     let covers = set.heads().map_or(0, |heads| heads.covers());
@@ -465,7 +465,7 @@ fn fold_when_due(inner: &Inner, is_quiet: bool) -> Result<(), Error> {
     let entries = due.iter().filter_map(|segment| segment.sealed_entry());
     let due_bytes: u64 = entries.map(|entry| entry.end).sum();
     let heads_bytes = set.heads.as_ref().map_or(0, |heads| heads.file_len());
-    let is_cheap = is_quiet && heads_bytes as u64 <= due_bytes;
+    let is_cheap = is_quiet && heads_bytes as u64 <= due_bytes.max(SMALL_HEADS);
     if due.is_empty() || (due.len() < FOLD_AFTER && !is_cheap) {
         return Ok(());
     }
@@ -663,6 +663,8 @@ pub(crate) fn first_manifest(log: &LogIdentity) -> Manifest {
 /// Sealed segments that are folded at a time while there are other jobs. Until then their own tables answer, newest
 /// first.
 const FOLD_AFTER: usize = 8;
+/// Heads that are folded whenever it is quiet, in bytes.
+const SMALL_HEADS: u64 = 8 << 20;
 /// Without a job for so long, the log counts as quiet.
 const QUIET: Duration = Duration::from_millis(300);
 

@@ -44,11 +44,43 @@ where
     E: From<Error>,
 {
     check_arguments(identity, older, sealed);
+    // Counted first, so that the file is the only thing of its size in memory.
+    let mut key_count = 0;
+    let mut merge = Merge::new(runs(older, sealed))?;
+    while merge.next()?.is_some() {
+        key_count += 1;
+    }
+    let mut file = HeadsFile::with_room_for(identity, key_count);
+    let mut merge = Merge::new(runs(older, sealed))?;
+    while let Some((key, older, latest)) = merge.next()? {
+        let head = match latest {
+            Latest::Folded(head) => head,
+            Latest::Fresh {
+                segment, ordinal, ..
+            } => Head {
+                last_version: if key.kind().is_aggregate() {
+                    last_version(segment, ordinal)?
+                } else {
+                    0
+                },
+                ..latest.over(older)
+            },
+        };
+        file.push(key, &head);
+    }
+    Ok(file.finish())
+}
+
+/// The runs to merge, from old to new.
+fn runs<'a, H: AsRef<[u8]>, S: AsRef<[u8]>>(
+    older: Option<&'a Heads<H>>,
+    sealed: &'a [(u64, u64, &'a SealedIndex<S>)],
+) -> impl Iterator<Item = Run<'a>> {
     let folded = older.into_iter().map(|heads| {
         let run = heads
             .iter()
             .map(|(key, head)| Ok((key, Latest::Folded(head))));
-        Box::new(run) as Run<'_>
+        Box::new(run) as Run<'a>
     });
     let fresh = sealed.iter().map(|&(segment, base_position, index)| {
         let run = index.last_ordinals().map(move |(key, ordinal)| {
@@ -69,28 +101,9 @@ where
                 },
             ))
         });
-        Box::new(run) as Run<'_>
+        Box::new(run) as Run<'a>
     });
-
-    let mut merge = Merge::new(folded.chain(fresh))?;
-    let mut entries = Vec::new();
-    while let Some((key, older, latest)) = merge.next()? {
-        let head = match latest {
-            Latest::Folded(head) => head,
-            Latest::Fresh {
-                segment, ordinal, ..
-            } => Head {
-                last_version: if key.kind().is_aggregate() {
-                    last_version(segment, ordinal)?
-                } else {
-                    0
-                },
-                ..latest.over(older)
-            },
-        };
-        entries.push(encode_head(key, &head));
-    }
-    Ok(encode(identity, &entries))
+    folded.chain(fresh)
 }
 
 fn check_arguments<H: AsRef<[u8]>, S: AsRef<[u8]>>(
@@ -124,30 +137,59 @@ fn check_arguments<H: AsRef<[u8]>, S: AsRef<[u8]>>(
     );
 }
 
-/// The file of a table with these entries, ascending by key.
-fn encode(identity: HeadsIdentity, entries: &[[u8; HEAD_ENTRY_SIZE]]) -> Vec<u8> {
-    let key_count =
-        u32::try_from(entries.len()).expect("2^32 heads are 120 GB, more than is folded in memory");
-    let mut header = HeadsHeader {
-        identity,
-        key_count,
-        directory_bits: directory::bits_for(key_count, KEYS_PER_BUCKET),
-        body_crc: 0,
-        body_len: 0,
-    };
-    let mut file = vec![0; HEADS_HEADER_SIZE];
-    let keys = entries.iter().map(|entry| entry_key(entry).to_bits());
-    let starts = directory::starts(header.directory_bits, keys);
-    file.reserve_exact(starts.len() * size_of::<u32>() + entries.as_flattened().len());
-    file.extend(starts.into_iter().flat_map(u32::to_le_bytes));
-    file.extend_from_slice(entries.as_flattened());
+/// The file of a table that is being written, entries ascending by key.
+struct HeadsFile {
+    header: HeadsHeader,
+    /// Header and directory still to be filled in, then the entries so far.
+    file: Vec<u8>,
+}
 
-    header.body_len = (file.len() - HEADS_HEADER_SIZE) as u64;
-    header.body_crc = checksum(&file[HEADS_HEADER_SIZE..]);
-    file[..HEADS_HEADER_SIZE].copy_from_slice(&header.encode());
-    HeadsLayout::of(&header, file.len())
-        .expect("the sections were written as the header lays them out");
-    file
+impl HeadsFile {
+    fn with_room_for(identity: HeadsIdentity, key_count: usize) -> Self {
+        let key_count =
+            u32::try_from(key_count).expect("2^32 heads are 140 GB, more than is folded in memory");
+        let header = HeadsHeader {
+            identity,
+            key_count,
+            directory_bits: directory::bits_for(key_count, KEYS_PER_BUCKET),
+            body_crc: 0,
+            body_len: 0,
+        };
+        let front = HEADS_HEADER_SIZE + directory::len(header.directory_bits);
+        let mut file = Vec::with_capacity(front + key_count as usize * HEAD_ENTRY_SIZE);
+        file.resize(front, 0);
+        Self { header, file }
+    }
+
+    fn push(&mut self, key: KeyHash, head: &Head) {
+        self.file.extend_from_slice(&encode_head(key, head));
+    }
+
+    fn finish(self) -> Vec<u8> {
+        let Self {
+            mut header,
+            mut file,
+        } = self;
+        let front = HEADS_HEADER_SIZE + directory::len(header.directory_bits);
+        let (entries, rest) = file[front..].as_chunks::<HEAD_ENTRY_SIZE>();
+        assert_eq!(
+            (entries.len(), rest.len()),
+            (header.key_count as usize, 0),
+            "as many keys as were counted"
+        );
+        let keys = entries.iter().map(|entry| entry_key(entry).to_bits());
+        let starts = directory::starts(header.directory_bits, keys);
+        let words = file[HEADS_HEADER_SIZE..front].as_chunks_mut::<4>().0;
+        for (word, start) in words.iter_mut().zip(starts) {
+            *word = start.to_le_bytes();
+        }
+        header.body_len = (file.len() - HEADS_HEADER_SIZE) as u64;
+        header.body_crc = checksum(&file[HEADS_HEADER_SIZE..]);
+        file[..HEADS_HEADER_SIZE].copy_from_slice(&header.encode());
+        HeadsLayout::of(&header, file.len())
+            .expect("the sections were written as the header lays them out");
+        file
+    }
 }
 
 /// A key's newest event, as one run knows it.
