@@ -17,6 +17,7 @@ use annals_engine::{
     RecoveryOutcome,
 };
 use annals_segments::MemoryDisk;
+use annals_tests::failing_disk::FailingDisk;
 use annals_tests::log_files::{self, DIR, FIRST_SEGMENT, SECOND_SEGMENT};
 use annals_tests::power_cut_disk::{PowerCutDisk, Spared};
 use annals_tests::{SeededRandom, event, id, small_log};
@@ -452,6 +453,31 @@ fn an_empty_segment_that_is_made_again_is_followed() {
     append(&log, 100);
     assert_eq!(follower.refresh().unwrap(), 103);
     assert_same(&follower, &log);
+}
+
+#[test]
+fn a_log_that_is_being_made_is_refused_or_followed() {
+    // Found by processes that were started together: one that came too early took the log for another one, for good.
+    let followers = Arc::new(Mutex::new(Vec::new()));
+    let opened = followers.clone();
+    let disk = FailingDisk::watched(
+        MemoryDisk::default(),
+        Arc::new(move |memory| {
+            let early = small_log(memory.clone(), 99).open_read_only(DIR);
+            match early {
+                Ok(follower) => opened.lock().push(follower),
+                Err(error) => assert!(matches!(error, Error::NotALog { .. }), "{error}"),
+            }
+        }),
+    );
+    let log = small_log(disk, 1).open(DIR).unwrap();
+    append(&log, 3);
+    let followers = std::mem::take(&mut *followers.lock());
+    assert!(followers.len() > 5, "{} opened", followers.len());
+    for follower in followers {
+        assert_eq!(follower.refresh().unwrap(), 3);
+        assert_same(&follower, &log);
+    }
 }
 
 #[test]

@@ -9,17 +9,17 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use annals_segments::SegmentFile;
 use annals_segments::format::frame::{Frame, FrameKind};
 use annals_segments::format::segment_header::{SEGMENT_HEADER_LEN, SegmentHeader};
 use annals_segments::format::watermark::Watermark;
 use annals_segments::format::{FormatError, SEGMENT_LEN_MAX};
+use annals_segments::{SegmentFile, last_written_byte};
 
 use super::{
     Known, MISSING_SEGMENT, OUT_OF_ORDER, Opening, bad_stop, check_header, check_place, missing,
     read_owned, read_tracking, scan_segment,
 };
-use crate::directory::{Directory, corrupt};
+use crate::directory::{Directory, Listing, corrupt};
 use crate::dropped::Dropped;
 use crate::error::Error;
 use crate::follow::Follower;
@@ -155,7 +155,7 @@ fn read_directory(
         if manifest != again && attempts < READ_ATTEMPTS {
             continue;
         }
-        if manifest.is_none() && listing.segments.is_empty() {
+        if manifest.is_none() && holds_no_finished_segment(directory, &listing)? {
             return Err(Error::NotALog {
                 path: directory.path.clone(),
                 found: "a log that has no segments".into(),
@@ -176,6 +176,19 @@ fn read_directory(
             .max(opening.manifest.durable_position);
         return Ok((opening, watermark));
     }
+}
+
+/// Whether there is nothing yet that says whose log this is: its first writer is just making it.
+fn holds_no_finished_segment(directory: &Directory, listing: &Listing) -> Result<bool, Error> {
+    for (number, _) in &listing.segments {
+        let bytes = read_owned(directory, *number, SEGMENT_LEN_MAX)?;
+        let is_unfinished = SegmentHeader::decode(&bytes).is_err()
+            && last_written_byte(&bytes, SEGMENT_HEADER_LEN.min(bytes.len())).is_none();
+        if !is_unfinished {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// A segment of the tail, read into memory.
