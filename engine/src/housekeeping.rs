@@ -513,8 +513,11 @@ fn fold_when_due(inner: &Inner, is_quiet: bool) -> Result<(), Error> {
     let Some(heads) = HeadsFile::open(directory, &inner.log, identity.covers) else {
         return Ok(());
     };
-    inner.write_manifest(|manifest| manifest.heads = identity.covers)?;
+    // Both in one: whoever finds them named and not in use takes them for damaged.
+    let mut manifest = inner.manifest.lock();
+    inner.write_locked_manifest(&mut manifest, |manifest| manifest.heads = identity.covers)?;
     inner.update_set(|set| set.heads = Some(Arc::new(heads)));
+    drop(manifest);
     if covers > 0 {
         // Still mapped by views that are alive; only the name goes.
         let _ = directory.disk.remove(&directory.heads(covers));

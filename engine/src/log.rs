@@ -849,12 +849,7 @@ impl Inner {
         crate::writer::tracking_len(&self.tracking.read())
     }
 
-    /// Writes the manifest with a change in it.
-    pub(crate) fn write_manifest(&self, change: impl FnOnce(&mut Manifest)) -> Result<(), Error> {
-        self.write_locked_manifest(&mut self.manifest.lock(), change)
-    }
-
-    /// As [`Inner::write_manifest`], for whoever has looked at it first.
+    /// Writes the manifest with a change in it, for whoever has locked it.
     pub(crate) fn write_locked_manifest(
         &self,
         manifest: &mut Manifest,

@@ -324,9 +324,14 @@ impl Check<'_> {
 
     fn heads(&mut self, view: &View) {
         let Some(heads) = view.set.heads() else {
-            let named = self.inner.manifest.lock().heads;
+            let manifest = self.inner.manifest.lock();
+            let named = manifest.heads;
+            // They may have been made since the view was.
+            let is_in_use = self.inner.set().heads().is_some();
+            drop(manifest);
             let path = self.inner.directory.heads(named);
             let is_there = named > 0
+                && !is_in_use
                 && self
                     .inner
                     .directory

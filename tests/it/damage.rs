@@ -281,3 +281,18 @@ fn rot_right_behind_a_close_is_told_by_what_lies_far_behind() {
     let error = open(&left, 3).unwrap_err();
     assert!(matches!(error, Error::Corrupt { .. }), "{error}");
 }
+
+#[test]
+fn heads_folded_while_a_log_is_verified_are_no_damage() {
+    // Found by killing writers: the next open folds in the background, and `verify` ran beside it.
+    let disk = MemoryDisk::default();
+    let log = open(&disk, 1).unwrap();
+    let _ = log.append(event("a", "Was", "x")).unwrap();
+    let has_heads = || names(&disk).iter().any(|name| name.starts_with("heads-"));
+    let report = log.verify(|_, _| {
+        while !has_heads() {
+            let _ = log.append(event("a", "Was", vec![1; 3000])).unwrap();
+        }
+    });
+    assert_eq!(report.unwrap().damages, []);
+}

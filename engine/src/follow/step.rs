@@ -221,8 +221,11 @@ impl Step {
             .filter(|(place, segment)| *place >= newest || segment.has_index_in_memory())
             .map(|(_, segment)| segment.clone())
             .collect();
-        *inner.manifest.lock() = manifest;
+        // Both in one: whoever finds heads named and not in use takes them for damaged.
+        let mut named = inner.manifest.lock();
+        *named = manifest;
         inner.update_set(|shown| *shown = set);
+        drop(named);
         self.show(inner, head);
         Ok(())
     }
