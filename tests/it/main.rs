@@ -15,6 +15,7 @@ mod kill;
 mod limits;
 mod power_loss;
 mod pread;
+mod real_kernel;
 mod refusals;
 mod reopen;
 mod retention;

@@ -3,6 +3,8 @@
 
 pub mod failing_disk;
 pub mod fuzz;
+pub mod history;
+pub mod ledger;
 pub mod log_files;
 pub mod no_maps_disk;
 pub mod power_cut_disk;
