@@ -6,11 +6,11 @@
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::task::Waker;
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
+use annals_segments::sync::atomic::{AtomicBool, Ordering, fence};
+use annals_segments::sync::{Condvar, Mutex};
 
 /// See the module.
 #[derive(Debug, Default)]

@@ -14,11 +14,11 @@
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::Waker;
-use std::thread::Thread;
 
-use parking_lot::{Condvar, Mutex};
+use annals_segments::sync::atomic::{AtomicU8, Ordering};
+use annals_segments::sync::thread::{self, Thread};
+use annals_segments::sync::{Condvar, Mutex};
 use smallvec::{SmallVec, smallvec};
 
 use crate::error::Error;
@@ -58,7 +58,7 @@ const DONE: u8 = 2;
 impl Submission {
     /// An append that the calling thread waits for.
     pub(crate) fn new(batch: PreparedBatch) -> Arc<Self> {
-        Self::owned_by(Owner::Caller(std::thread::current()), batch)
+        Self::owned_by(Owner::Caller(thread::current()), batch)
     }
 
     /// An append that a ticket stands for.
@@ -303,7 +303,7 @@ impl Submission {
     fn wait_for_signal(&self) -> u8 {
         loop {
             match self.signal.load(Ordering::Acquire) {
-                WAITING => std::thread::park(),
+                WAITING => thread::park(),
                 signal => return signal,
             }
         }

@@ -16,7 +16,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use annals_segments::format::watermark::Watermark;
-use parking_lot::{Condvar, Mutex};
+use annals_segments::sync::{Condvar, Mutex};
 
 use crate::error::Error;
 use crate::log::Inner;

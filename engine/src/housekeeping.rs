@@ -17,8 +17,8 @@ use annals_index::{HeadsIdentity, SealedIndex, fold_heads};
 use annals_segments::format::manifest::Manifest;
 use annals_segments::format::segment_header::{Layout, SEGMENT_HEADER_LEN, SegmentHeader};
 use annals_segments::format::{self, align_up};
+use annals_segments::sync::{Condvar, Mutex, MutexGuard};
 use annals_segments::{FrozenFile, OpenMode, Room, SegmentFile, write_finished};
-use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::checkpoint;
 use crate::directory::Directory;

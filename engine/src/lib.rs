@@ -62,6 +62,8 @@ mod recovery;
 mod report;
 mod retention;
 mod retry;
+#[cfg(all(test, any(loom, shuttle)))]
+mod schedules;
 mod segment;
 mod segment_set;
 mod snapshots;

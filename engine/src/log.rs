@@ -5,12 +5,12 @@ use std::fmt;
 use std::io;
 use std::ops::RangeBounds;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use annals_segments::DiskLock;
 use annals_segments::format::manifest::Manifest;
-use parking_lot::{Mutex, RwLock};
+use annals_segments::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use annals_segments::sync::{Mutex, RwLock, thread};
 use uuid::Uuid;
 
 use crate::aggregate_id::AggregateId;
@@ -427,7 +427,7 @@ pub(crate) struct Inner {
     visible_changed: Changed,
     pub(crate) snapshots: SnapshotStore,
     /// The thread that leads for tickets, once there was one.
-    committer: Mutex<Option<std::thread::JoinHandle<()>>>,
+    committer: Mutex<Option<thread::JoinHandle<()>>>,
 }
 
 /// An append before it joins the queue.
@@ -551,7 +551,7 @@ impl Inner {
                 inner.housekeeper.run_inline(&inner);
             });
         };
-        let thread = std::thread::Builder::new()
+        let thread = thread::Builder::new()
             .name("annals-commit".into())
             .spawn(lead);
         *committer = Some(thread.map_err(Error::io(
@@ -694,9 +694,8 @@ impl Inner {
     /// Waits for the thread that leads for tickets. Whoever closes at the same time waits too.
     fn join_committer(&self) {
         let mut committer = self.committer.lock();
-        let is_own = |thread: &std::thread::JoinHandle<()>| {
-            thread.thread().id() == std::thread::current().id()
-        };
+        let is_own =
+            |thread: &thread::JoinHandle<()>| thread.thread().id() == thread::current().id();
         // A waker may hold the last handle of the log: then that thread itself closes it, and ends after.
         if let Some(thread) = committer.take_if(|thread| !is_own(thread))
             && thread.join().is_err()

@@ -21,8 +21,8 @@ use annals_segments::format::record::{
     IdKind, RECORD_FRONT_LEN, RECORD_LEN_MIN, Record, peek_padded_len,
 };
 use annals_segments::format::segment_header::{SEGMENT_HEADER_LEN, SegmentHeader};
+use annals_segments::sync::RwLock;
 use annals_segments::{FrozenFile, OpenMode, SegmentFile, find_later_frame, scan_frames};
-use parking_lot::RwLock;
 
 use crate::checkpoint::Front;
 use crate::directory::{Directory, corrupt};

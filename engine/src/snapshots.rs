@@ -17,7 +17,7 @@ use std::time::{Duration, SystemTime};
 use annals_segments::format::record::Encoding;
 use annals_segments::format::snapshot::{DELETION_TAG, SNAPSHOT_HEAD_LEN, SnapshotHead};
 use annals_segments::format::{FRAME_LEN_MAX, SNAPSHOTS_DIR};
-use parking_lot::Mutex;
+use annals_segments::sync::Mutex;
 
 use crate::aggregate_id::AggregateId;
 use crate::batch::{Batch, Durability, NewEvent, Version};

@@ -5,7 +5,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
-use std::thread::Thread;
+
+use annals_segments::sync::thread::{self, Thread};
 
 use crate::commit::Submission;
 use crate::error::Error;
@@ -52,13 +53,13 @@ impl Ticket {
     /// # Errors
     /// As [`Log::append`](crate::Log::append).
     pub fn wait(self) -> Result<Appended, Error> {
-        let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+        let waker = Waker::from(Arc::new(Unpark(thread::current())));
         let mut ticket = self;
         loop {
             match Pin::new(&mut ticket).poll(&mut Context::from_waker(&waker)) {
                 Poll::Ready(outcome) => return outcome,
                 // Whatever unparks this thread, it looks again.
-                Poll::Pending => std::thread::park(),
+                Poll::Pending => thread::park(),
             }
         }
     }

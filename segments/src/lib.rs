@@ -11,6 +11,8 @@ pub mod format;
 mod frozen_file;
 mod scan;
 mod segment_file;
+#[doc(hidden)]
+pub mod sync;
 
 pub use clock::{Clock, Random, SystemClock, SystemRandom};
 pub use disk::{

@@ -18,11 +18,10 @@ use std::io;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-use parking_lot::Mutex;
 
 use crate::disk::{Disk, DiskFile, Mapping, OpenMode};
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicUsize, Ordering};
 
 /// One open segment file.
 #[derive(Debug)]
@@ -246,5 +245,7 @@ fn map_len(len: u64) -> io::Result<usize> {
     usize::try_from(len).map_err(|_| io::ErrorKind::FileTooLarge.into())
 }
 
+#[cfg(all(test, loom))]
+mod schedules;
 #[cfg(test)]
 mod tests;

@@ -97,6 +97,16 @@ fn a_directory_of_any_bytes_opens_or_is_refused() {
 }
 
 #[test]
+fn what_any_crashes_leave_is_what_was_appended() {
+    replay("segment_recover_structured", 40);
+}
+
+#[test]
+fn snapshots_of_any_bytes_are_shown_as_they_were_put_or_not() {
+    replay("snapshot_load", 100);
+}
+
+#[test]
 fn a_manifest_of_any_bytes_is_used_or_refused() {
     replay("manifest_open", 30);
 }

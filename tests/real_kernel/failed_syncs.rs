@@ -28,7 +28,7 @@ pub(crate) fn run(tier: Tier, seed: u64) -> Counts {
     if let Some(why) = mounts::refusal() {
         return Counts::skipped(why);
     }
-    let mut counts = lanes(tier.of(3, 12), |number| {
+    lanes(tier.of(3, 12), |number| {
         let kind = [Kind::PlainExt4, Kind::Xfs, Kind::Ext4][number as usize % 3];
         let is_freed_first = number / 3 % 2 == 0;
         let seed = seed * 1_000_003 + number;
@@ -36,17 +36,7 @@ pub(crate) fn run(tier: Tier, seed: u64) -> Counts {
             found: vec![format!("{kind:?} cannot be set up: {error}")],
             ..Counts::default()
         })
-    });
-    // Each once, with how often it was.
-    let mut notes = std::collections::BTreeMap::<String, u64>::new();
-    for note in counts.notes.drain(..) {
-        *notes.entry(note).or_default() += 1;
-    }
-    let notes = notes.into_iter();
-    counts.notes = notes
-        .map(|(note, count)| format!("{count} times {note}"))
-        .collect();
-    counts
+    })
 }
 
 fn scenario(kind: Kind, is_freed_first: bool, seed: u64) -> Result<Counts, String> {

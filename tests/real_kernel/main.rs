@@ -223,11 +223,7 @@ fn run(choice: &Choice) -> ExitCode {
             counts.faults,
             counts.states,
             counts.found.len(),
-            counts
-                .notes
-                .iter()
-                .map(|note| format!("; {note}"))
-                .collect::<String>(),
+            told_once(&counts.notes),
         );
         is_sound &= counts.found.is_empty();
         if counts.states + counts.faults > 0 {
@@ -249,6 +245,19 @@ fn run(choice: &Choice) -> ExitCode {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
     }
+}
+
+/// Each note once, with how often it was made.
+fn told_once(notes: &[String]) -> String {
+    let mut counted = std::collections::BTreeMap::<&str, u64>::new();
+    for note in notes {
+        *counted.entry(note).or_default() += 1;
+    }
+    let told = counted.into_iter().map(|(note, count)| match count {
+        1 => format!("; {note}"),
+        _ => format!("; {count} times {note}"),
+    });
+    told.collect()
 }
 
 /// Runs `one` for each number below `count`, on both processors, and adds up what they counted. What a lane

@@ -5,12 +5,14 @@
 //! what goes past the `Disk` trait, and what the standard library does with errors.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use annals_tests::history::Survives;
+use annals_tests::history::{History, Survives};
 
 use crate::child::Child;
+use crate::full_disk::copy;
+use crate::report;
 use crate::work::{self, Work};
 use crate::{Counts, Tier, lanes, oracle};
 
@@ -19,66 +21,146 @@ pub(crate) fn run(tier: Tier, seed: u64) -> Counts {
         return Counts::skipped(format!("strace: {error}"));
     }
     let dir = tempfile::tempdir().expect("a directory for logs");
-    let counted = match calls(&dir.path().join("counted"), work::WRITE, seed) {
-        Ok(counted) if !counted.is_empty() => counted,
-        other => return Counts::skipped(format!("strace cannot trace here: {other:?}")),
+    let steps = tier.of(30, 100);
+    let fresh = Scene {
+        steps,
+        seed,
+        left: None,
     };
-    let nothing = calls(&dir.path().join("nothing"), work::NOTHING, seed).unwrap_or_default();
-    let mut trials = Vec::new();
-    for (call, count) in &counted {
-        let first = nothing.get(call).copied().unwrap_or(0) + 1;
-        for (fault, is_for_it) in FAULTS {
-            if is_for_it(call) {
-                trials.extend((first..=*count).map(|number| (call.clone(), number, fault)));
-            }
-        }
+    let killed = fresh.killed(&dir.path().join("left"));
+    let mut counts = Counts::default();
+    for (name, scene) in [("a new log", fresh), ("a recovery", killed)] {
+        let base = dir.path().join(name.replace(' ', "-"));
+        let trials = match scene.trials(&base) {
+            Ok(trials) if !trials.is_empty() => trials,
+            other => return Counts::skipped(format!("strace cannot trace here: {other:?}")),
+        };
+        let all = trials.len() as u64;
+        let wanted = tier.of(30, 1200).min(all);
+        // Spread over all of them; the seed decides where it begins.
+        let place = |number: u64| ((number * all / wanted + seed) % all) as usize;
+        counts.add(lanes(wanted, |number| {
+            let (call, at, fault) = &trials[place(number)];
+            scene.trial(&base.with_extension(number.to_string()), call, *at, fault)
+        }));
+        counts
+            .notes
+            .push(format!("{name}: {wanted} of {all} trials"));
     }
-    let all = trials.len() as u64;
-    let wanted = tier.of(60, 2000).min(all);
-    // Spread over all of them; the seed decides where it begins.
-    let place = |number: u64| ((number * all / wanted + seed) % all) as usize;
-    let mut counts = lanes(wanted, |number| {
-        let (call, at, fault) = &trials[place(number)];
-        trial(
-            &dir.path().join(format!("log-{number}")),
-            call,
-            *at,
-            fault,
-            seed,
-        )
-    });
-    counts.notes.push(format!(
-        "{wanted} of {all} trials, of {} calls",
-        counted.len()
-    ));
     counts
 }
 
-/// A writer that is the same in every run: one thread, and nothing in the background.
-fn work_in(dir: &Path, role: &'static str, seed: u64) -> Work {
-    Work {
-        threads: 1,
-        followers: 0,
-        steps: 30,
-        segment_len: 64 << 10,
-        background: false,
-        ..Work::new(role, dir, seed)
+/// What a writer finds and does, the same in every run.
+struct Scene {
+    steps: u64,
+    seed: u64,
+    /// A log that another has left, and what that one told.
+    left: Option<(PathBuf, History)>,
+}
+
+/// A call, which one of its kind, and what befalls it.
+type Trial = (String, u64, &'static str);
+
+impl Scene {
+    /// One thread, and nothing in the background.
+    fn work(&self, dir: &Path, role: &'static str) -> Work {
+        Work {
+            incarnation: u64::from(self.left.is_some()),
+            threads: 1,
+            followers: 0,
+            steps: self.steps,
+            segment_len: 64 << 10,
+            background: false,
+            ..Work::new(role, dir, self.seed)
+        }
+    }
+
+    /// The scene that a writer of this one leaves when it is killed.
+    fn killed(&self, dir: &Path) -> Self {
+        let words = strace("fdatasync:signal=SIGKILL:when=14", "fdatasync");
+        let ended = Child::start_under(&self.work(dir, work::WRITE), &words).end();
+        Self {
+            left: Some((dir.to_owned(), ended.told.history)),
+            ..*self
+        }
+    }
+
+    fn prepare(&self, dir: &Path) {
+        if let Some((left, _)) = &self.left {
+            copy(left, dir).expect("a log can be copied");
+        }
+    }
+
+    fn trials(&self, dir: &Path) -> Result<Vec<Trial>, String> {
+        self.prepare(dir);
+        let counted = calls(&self.work(dir, work::WRITE))?;
+        let nothing = calls(&self.work(dir, work::NOTHING))?;
+        let mut trials = Vec::new();
+        for (call, count) in counted {
+            let first = nothing.get(&call).copied().unwrap_or(0) + 1;
+            for (fault, is_for_it) in FAULTS {
+                if is_for_it(&call) {
+                    trials.extend((first..=count).map(|number| (call.clone(), number, fault)));
+                }
+            }
+        }
+        Ok(trials)
+    }
+
+    fn trial(&self, dir: &Path, call: &str, at: u64, fault: &str) -> Counts {
+        let (fault, and_later) = match fault.strip_suffix('+') {
+            Some(fault) => (fault, "+"),
+            None => (fault, ""),
+        };
+        self.prepare(dir);
+        let inject = format!("{call}:{fault}:when={at}{and_later}");
+        let ended = Child::start_under(&self.work(dir, work::WRITE), &strace(&inject, call)).end();
+        let mut counts = Counts {
+            faults: 1,
+            states: 1,
+            ..Counts::default()
+        };
+        counts.found.extend(ended.wrong());
+        let mut history = ended.told.history;
+        if let Some((_, before)) = &self.left {
+            report::add(&mut history, before.clone());
+        }
+        if dir.exists() || !history.appends.is_empty() {
+            let found = oracle::check(dir, &history, Survives::Process);
+            // A write that never was is a lie of the disk: it may cost events, and has to be told.
+            let is_told =
+                |what: &String| what.contains("damaged at") || what.starts_with("verified: Ok");
+            match fault.starts_with("retval") && found.first().is_some_and(is_told) {
+                true => counts.notes.push("a lost write was told".into()),
+                false => counts.found.extend(found),
+            }
+        }
+        if counts.found.is_empty() {
+            let _ = std::fs::remove_dir_all(dir);
+        } else {
+            counts.found.push(inject);
+        }
+        counts
     }
 }
 
-/// How often the writer makes each call, on its main thread and the one that writes.
-fn calls(dir: &Path, role: &'static str, seed: u64) -> Result<BTreeMap<String, u64>, String> {
-    let file = dir.with_extension("calls");
-    let words = [
-        "strace",
-        "-f",
-        "-qq",
-        "-o",
-        &file.to_string_lossy(),
-        "-e",
-        &format!("trace={CALLS}"),
+fn strace(inject: &str, call: &str) -> Vec<String> {
+    let words = ["strace", "-f", "-qq", "-o", "/dev/null", "-e"];
+    let rest = [
+        format!("trace={call}"),
+        "-e".into(),
+        format!("inject={inject}"),
     ];
-    let ended = Child::start_under(&work_in(dir, role, seed), &words.map(str::to_owned)).end();
+    words.into_iter().map(str::to_owned).chain(rest).collect()
+}
+
+/// How often the child makes each call, on the thread that makes it most.
+fn calls(work: &Work) -> Result<BTreeMap<String, u64>, String> {
+    let file = work.dir.with_extension("calls");
+    let words = ["strace", "-f", "-qq", "-o", &file.to_string_lossy(), "-e"];
+    let words = words.into_iter().map(str::to_owned);
+    let words: Vec<String> = words.chain([format!("trace={CALLS}")]).collect();
+    let ended = Child::start_under(work, &words).end();
     let wrong = ended.wrong();
     if !wrong.is_empty() {
         return Err(wrong.join("; "));
@@ -103,49 +185,6 @@ fn calls(dir: &Path, role: &'static str, seed: u64) -> Result<BTreeMap<String, u
         *before = count.max(*before);
     }
     Ok(most)
-}
-
-fn trial(dir: &Path, call: &str, at: u64, fault: &str, seed: u64) -> Counts {
-    let (fault, and_later) = match fault.strip_suffix('+') {
-        Some(fault) => (fault, "+"),
-        None => (fault, ""),
-    };
-    let inject = format!("inject={call}:{fault}:when={at}{and_later}");
-    let words = [
-        "strace",
-        "-f",
-        "-qq",
-        "-o",
-        "/dev/null",
-        "-e",
-        &format!("trace={call}"),
-        "-e",
-        &inject,
-    ];
-    let ended =
-        Child::start_under(&work_in(dir, work::WRITE, seed), &words.map(str::to_owned)).end();
-    let mut counts = Counts {
-        faults: 1,
-        states: 1,
-        ..Counts::default()
-    };
-    counts.found.extend(ended.wrong());
-    let history = ended.told.history;
-    if dir.exists() || !history.appends.is_empty() {
-        let found = oracle::check(dir, &history, Survives::Process);
-        // A write that never was is a lie of the disk: it may cost events, and has to be told.
-        let is_told = |what: &String| what.contains("damaged at") || what.contains("restore");
-        match fault.starts_with("retval") && found.first().is_some_and(is_told) {
-            true => counts.notes.push("a lost write was told".into()),
-            false => counts.found.extend(found),
-        }
-    }
-    if counts.found.is_empty() {
-        let _ = std::fs::remove_dir_all(dir);
-    } else {
-        counts.found.push(inject);
-    }
-    counts
 }
 
 /// What is traced: all that the log asks of a file system. What it tells its parent goes through `write`.

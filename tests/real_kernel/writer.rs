@@ -28,6 +28,11 @@ pub(crate) fn run_telling(work: &Work, tell: &(dyn Fn(Line) + Sync)) {
     };
     tell(Line::Opened(log.head()));
     let is_over = AtomicBool::new(false);
+    if (work.threads, work.followers) == (1, 0) {
+        // On the one thread there is, so that each run makes the same calls.
+        Session::new(&log, work, 0, tell).run();
+        return close(&log, tell);
+    }
     std::thread::scope(|scope| {
         let followers: Vec<_> = (0..work.followers)
             .map(|follower| {
@@ -49,6 +54,10 @@ pub(crate) fn run_telling(work: &Work, tell: &(dyn Fn(Line) + Sync)) {
         is_over.store(true, Ordering::SeqCst);
         drop(followers);
     });
+    close(&log, tell);
+}
+
+fn close(log: &Log, tell: &(dyn Fn(Line) + Sync)) {
     match log.close() {
         Ok(()) => tell(Line::Done),
         Err(error) => tell(Line::Failed(error.to_string())),

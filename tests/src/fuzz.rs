@@ -15,12 +15,16 @@ mod index_open_query;
 mod input;
 mod manifest_open;
 mod segment_recover;
+mod segment_recover_structured;
+mod snapshot_load;
 
 pub use api_ops::api_ops;
 pub use frame_decode::frame_decode;
 pub use index_open_query::index_open_query;
 pub use manifest_open::manifest_open;
 pub use segment_recover::segment_recover;
+pub use segment_recover_structured::segment_recover_structured;
+pub use snapshot_load::snapshot_load;
 
 /// A target: its name, which is that of its file in `fuzz/fuzz_targets` and of its folder of seeds.
 #[derive(Clone, Copy, Debug)]
@@ -34,7 +38,7 @@ pub struct Target {
 }
 
 /// Every target there is.
-pub const TARGETS: [Target; 5] = [
+pub const TARGETS: [Target; 7] = [
     Target {
         name: "frame_decode",
         run: frame_decode,
@@ -44,6 +48,16 @@ pub const TARGETS: [Target; 5] = [
         name: "segment_recover",
         run: segment_recover,
         seeds: segment_recover::seeds,
+    },
+    Target {
+        name: "segment_recover_structured",
+        run: segment_recover_structured,
+        seeds: segment_recover_structured::seeds,
+    },
+    Target {
+        name: "snapshot_load",
+        run: snapshot_load,
+        seeds: snapshot_load::seeds,
     },
     Target {
         name: "manifest_open",
