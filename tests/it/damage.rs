@@ -10,6 +10,7 @@ use annals_segments::{Disk, MemoryDisk, OpenMode};
 use annals_tests::log_files::{
     DIR, FIRST_SEGMENT, SECOND_SEGMENT, content, exists, flip, names, remove, write, written_len,
 };
+use annals_tests::power_cut_disk::{PowerCutDisk, Step};
 use annals_tests::{event, id, small_log};
 
 const MANIFESTS: [&str; 2] = ["MANIFEST-a", "MANIFEST-b"];
@@ -295,4 +296,29 @@ fn heads_folded_while_a_log_is_verified_are_no_damage() {
         }
     });
     assert_eq!(report.unwrap().damages, []);
+}
+
+#[test]
+fn a_disk_that_changes_what_recovery_writes_is_an_error_and_no_panic() {
+    // Found by having each write in turn answer that it was done when it was not.
+    let disk = MemoryDisk::default();
+    let log = open(&disk, 1).unwrap();
+    for _ in 0..5 {
+        let batch = Batch::from(event("a", "Was", "x")).durability(Durability::Buffered);
+        let _ = log.append(batch).unwrap();
+    }
+    let left = PowerCutDisk::new(disk.fork(), DIR);
+    let memory = left.memory.clone();
+    left.set_hook(move |step, path| {
+        if step == Step::Sync
+            && path.ends_with(SECOND_SEGMENT)
+            && written_len(&memory, SECOND_SEGMENT) > SEGMENT_HEADER_LEN
+        {
+            flip(&memory, SECOND_SEGMENT, SEGMENT_HEADER_LEN + 8);
+        }
+        Ok(())
+    });
+    let opened = small_log(left.clone(), 2).open(DIR);
+    assert!(matches!(opened, Err(Error::Io { .. })), "{opened:?}");
+    assert_eq!(open(&left.memory.fork(), 3).unwrap().head(), 5);
 }

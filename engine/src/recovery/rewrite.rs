@@ -1,5 +1,6 @@
 //! Where the writer goes on after an open, and the frames it writes anew.
 
+use std::io;
 use std::sync::Arc;
 
 use annals_segments::OpenMode;
@@ -181,8 +182,13 @@ impl Opening {
                 offset += frame.as_bytes().len();
             }
         });
-        assert_eq!(offset, bytes.len(), "what is published are whole frames");
-        Ok(())
+        // They were written or verified a moment ago: a disk that shows something else now has lost or changed them.
+        match offset == bytes.len() {
+            true => Ok(()),
+            false => Err(Error::io(&segment.path, "read back what was recovered")(
+                io::ErrorKind::InvalidData.into(),
+            )),
+        }
     }
 
     /// A writer at the end of what is published in `segment`.
