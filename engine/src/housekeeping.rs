@@ -659,6 +659,7 @@ pub(crate) fn first_manifest(log: &LogIdentity) -> Manifest {
         durable_position: 0,
         heads: 0,
         segments: Vec::new(),
+        quarantined: Vec::new(),
         followers: BTreeMap::new(),
     }
 }

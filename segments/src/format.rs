@@ -2,6 +2,7 @@
 
 pub mod frame;
 pub mod manifest;
+pub mod quarantined;
 pub mod record;
 pub mod segment_header;
 pub mod snapshot;
@@ -40,6 +41,8 @@ pub const TRACKING_NAME_LEN_MAX: usize = 255;
 pub const FOLLOWER_NAME_LEN_MAX: usize = 255;
 /// Named followers of a log: at most this.
 pub const FOLLOWER_COUNT_MAX: usize = 256;
+/// Damaged places that a manifest lists: at most this.
+pub const QUARANTINED_COUNT_MAX: usize = 4096;
 /// Bytes of one frame, header and padding included: at most this. No option goes beyond.
 pub const FRAME_LEN_MAX: usize = 256 << 20;
 /// Bytes of one segment file: at most this, so that offsets fit four bytes with room to spare.
@@ -101,6 +104,11 @@ pub fn versions_file_name(first_retained: u64) -> String {
 /// `quarantine-0000000001-4096`: segment and offset the bytes were taken from.
 pub fn quarantine_file_name(number: u64, offset: u64) -> String {
     format!("{QUARANTINE_PREFIX}{number:0NUMBER_DIGITS$}-{offset}")
+}
+
+/// `quarantine-0000000001-4096-89abcdef`: as [`quarantine_file_name`], and the checksum of the bytes.
+pub fn quarantined_file_name(number: u64, offset: u64, checksum: u32) -> String {
+    format!("{}-{checksum:08x}", quarantine_file_name(number, offset))
 }
 
 /// The segment number in `name`, when it is a segment's name exactly as [`segment_file_name`] spells it.

@@ -1,17 +1,19 @@
 //! The manifest: what the log is made of, in two files of which the older is overwritten and synced.
 //!
 //! It lies off the commit path: segments describe themselves, and a manifest that is behind is
-//! caught up by reading them. It is authoritative for four things only: the end of a sealed segment,
-//! the first retained position, the named followers, and the identity of the log.
+//! caught up by reading them. It is authoritative for five things only: the end of a sealed segment,
+//! the first retained position, the named followers, the damage that was accepted, and the identity of the log.
 
 use std::collections::BTreeMap;
 
+use super::quarantined::{QUARANTINED_LEN, Quarantined};
 use super::record::RECORD_LEN_MIN;
 use super::segment_header::SEGMENT_HEADER_LEN;
 use super::{
     ALIGNMENT, FOLLOWER_COUNT_MAX, FOLLOWER_NAME_LEN_MAX, FORMAT_VERSION, FormatError,
-    GENERATION_MAX, POSITION_MAX, SEGMENT_LEN_MAX, SEGMENT_NUMBER_MAX, are_positions, array_at,
-    check_crc, check_len, check_magic, check_version, check_zeros, put, u16_at, u32_at, u64_at,
+    GENERATION_MAX, POSITION_MAX, QUARANTINED_COUNT_MAX, SEGMENT_LEN_MAX, SEGMENT_NUMBER_MAX,
+    are_positions, array_at, check_crc, check_len, check_magic, check_version, put, u16_at, u32_at,
+    u64_at,
 };
 
 /// First bytes of every manifest.
@@ -22,12 +24,15 @@ pub const MAGIC: [u8; 8] = *b"ANNALMAN";
 pub const FLAG_TRUNCATED: u32 = 1;
 /// Incompatible feature: behind the segments stand named followers. Set if and only if there are any.
 pub const FLAG_FOLLOWERS: u32 = 2;
-const FLAGS_KNOWN: u32 = FLAG_TRUNCATED | FLAG_FOLLOWERS;
+/// Incompatible feature: behind the segments stand damaged places that somebody has decided to go on without. Set if
+/// and only if there are any.
+pub const FLAG_QUARANTINED: u32 = 4;
+const FLAGS_KNOWN: u32 = FLAG_TRUNCATED | FLAG_FOLLOWERS | FLAG_QUARANTINED;
 
 const MAGIC_OFFSET: usize = 0;
 const VERSION_OFFSET: usize = MAGIC_OFFSET + size_of_val(&MAGIC);
-const RESERVED_OFFSET: usize = VERSION_OFFSET + size_of::<u16>();
-const LENGTH_OFFSET: usize = RESERVED_OFFSET + 2;
+const QUARANTINED_COUNT_OFFSET: usize = VERSION_OFFSET + size_of::<u16>();
+const LENGTH_OFFSET: usize = QUARANTINED_COUNT_OFFSET + size_of::<u16>();
 const INCOMPATIBLE_OFFSET: usize = LENGTH_OFFSET + size_of::<u32>();
 const COMPATIBLE_OFFSET: usize = INCOMPATIBLE_OFFSET + size_of::<u32>();
 const LOG_ID_OFFSET: usize = COMPATIBLE_OFFSET + size_of::<u32>();
@@ -60,6 +65,7 @@ pub const SEGMENT_COUNT_MAX: usize = 1 << 20;
 /// Bytes of a manifest file: at most this.
 pub const MANIFEST_LEN_MAX: u64 = (MANIFEST_HEADER_LEN
     + SEGMENT_COUNT_MAX * MANIFEST_ENTRY_LEN
+    + QUARANTINED_COUNT_MAX * QUARANTINED_LEN
     + FOLLOWER_COUNT_MAX * (FOLLOWER_HEADER_LEN + FOLLOWER_NAME_LEN_MAX))
     as u64;
 
@@ -70,7 +76,7 @@ const _: () = assert!(
 const _: () = assert!(MANIFEST_LEN_MAX <= u32::MAX as u64);
 const _: () = assert!(FOLLOWER_NAME_LEN_MAX <= u8::MAX as usize);
 const _: () = assert!(
-    MANIFEST_LEN_MAX == 58_787_920
+    MANIFEST_LEN_MAX == 58_984_528
         && SEGMENT_HEADER_LEN == 4096
         && SEGMENT_LEN_MAX == 2_147_483_648,
     "the texts of the range errors name them"
@@ -145,6 +151,8 @@ pub struct Manifest {
     /// The sealed segments, ascending and contiguous in number and position, from the first retained
     /// position on.
     pub segments: Vec<SealedSegment>,
+    /// Damage that somebody has decided to go on without, ascending by segment and position.
+    pub quarantined: Vec<Quarantined>,
     /// Followers by name: up to this position each has seen everything.
     pub followers: BTreeMap<Box<str>, u64>,
 }
@@ -157,7 +165,13 @@ impl Manifest {
             "{} segments",
             self.segments.len()
         );
-        let followers_start = MANIFEST_HEADER_LEN + self.segments.len() * MANIFEST_ENTRY_LEN;
+        assert!(
+            self.quarantined.len() <= QUARANTINED_COUNT_MAX,
+            "{} damaged places",
+            self.quarantined.len()
+        );
+        let segments_end = MANIFEST_HEADER_LEN + self.segments.len() * MANIFEST_ENTRY_LEN;
+        let followers_start = segments_end + self.quarantined.len() * QUARANTINED_LEN;
         let mut bytes = vec![0; followers_start];
         for (name, position) in &self.followers {
             let len = u8::try_from(name.len()).expect("a follower has a name of legal length");
@@ -167,6 +181,12 @@ impl Manifest {
         }
         put(&mut bytes, MAGIC_OFFSET, MAGIC);
         put(&mut bytes, VERSION_OFFSET, FORMAT_VERSION.to_le_bytes());
+        let quarantined_count = self.quarantined.len() as u16;
+        put(
+            &mut bytes,
+            QUARANTINED_COUNT_OFFSET,
+            quarantined_count.to_le_bytes(),
+        );
         let length = bytes.len() as u32;
         put(&mut bytes, LENGTH_OFFSET, length.to_le_bytes());
         put(&mut bytes, INCOMPATIBLE_OFFSET, self.flags().to_le_bytes());
@@ -188,8 +208,11 @@ impl Manifest {
             SEGMENT_COUNT_OFFSET,
             (self.segments.len() as u32).to_le_bytes(),
         );
-        let entries =
-            bytes[MANIFEST_HEADER_LEN..followers_start].chunks_exact_mut(MANIFEST_ENTRY_LEN);
+        let entries = bytes[segments_end..followers_start].chunks_exact_mut(QUARANTINED_LEN);
+        for (entry, quarantined) in entries.zip(&self.quarantined) {
+            quarantined.encode(entry);
+        }
+        let entries = bytes[MANIFEST_HEADER_LEN..segments_end].chunks_exact_mut(MANIFEST_ENTRY_LEN);
         for (entry, segment) in entries.zip(&self.segments) {
             put(entry, ENTRY_NUMBER_OFFSET, segment.number.to_le_bytes());
             put(
@@ -230,7 +253,7 @@ impl Manifest {
         check_magic(STRUCTURE, bytes, MAGIC)?;
         let length = u32_at(bytes, LENGTH_OFFSET);
         if !(MANIFEST_HEADER_LEN as u64..=MANIFEST_LEN_MAX).contains(&u64::from(length)) {
-            return Err(field("length", u64::from(length), "80..=58,787,920"));
+            return Err(field("length", u64::from(length), "80..=58,984,528"));
         }
         check_len(STRUCTURE, bytes, length as usize)?;
         let bytes = &bytes[..length as usize];
@@ -241,17 +264,21 @@ impl Manifest {
             u16_at(bytes, VERSION_OFFSET),
             flags & !FLAGS_KNOWN,
         )?;
-        check_zeros(
-            STRUCTURE,
-            "reserved",
-            &bytes[RESERVED_OFFSET..LENGTH_OFFSET],
-        )?;
         let segment_count = u64::from(u32_at(bytes, SEGMENT_COUNT_OFFSET));
         let has_followers = flags & FLAG_FOLLOWERS != 0;
         let segments_end = MANIFEST_HEADER_LEN as u64 + segment_count * MANIFEST_ENTRY_LEN as u64;
+        let quarantined_count = usize::from(u16_at(bytes, QUARANTINED_COUNT_OFFSET));
+        if quarantined_count > QUARANTINED_COUNT_MAX {
+            return Err(field(
+                "damaged places",
+                quarantined_count as u64,
+                "up to 4,096",
+            ));
+        }
+        let fixed_end = segments_end + (quarantined_count * QUARANTINED_LEN) as u64;
         let is_filled = match has_followers {
-            true => segments_end < u64::from(length),
-            false => segments_end == u64::from(length),
+            true => fixed_end < u64::from(length),
+            false => fixed_end == u64::from(length),
         };
         if !is_filled || segment_count > SEGMENT_COUNT_MAX as u64 {
             return Err(field(
@@ -260,8 +287,13 @@ impl Manifest {
                 "the entries that fill the length, up to the followers",
             ));
         }
-        let (segments, followers) = bytes.split_at(segments_end as usize);
+        let (fixed, followers) = bytes.split_at(fixed_end as usize);
         let followers = decode_followers(followers)?;
+        let (segments, quarantined) = fixed.split_at(segments_end as usize);
+        let quarantined = quarantined
+            .chunks_exact(QUARANTINED_LEN)
+            .map(Quarantined::decode)
+            .collect::<Result<Vec<_>, _>>()?;
         let segments = segments[MANIFEST_HEADER_LEN..]
             .chunks_exact(MANIFEST_ENTRY_LEN)
             .map(|entry| SealedSegment {
@@ -280,6 +312,7 @@ impl Manifest {
             durable_position: u64_at(bytes, DURABLE_OFFSET),
             heads: u64_at(bytes, HEADS_OFFSET),
             segments: segments.collect(),
+            quarantined,
             followers,
         };
         if flags & FLAGS_KNOWN != manifest.flags() {
@@ -291,7 +324,17 @@ impl Manifest {
         }
         manifest.check_ranges()?;
         manifest.check_contiguous()?;
+        manifest.check_quarantined()?;
         Ok(manifest)
+    }
+
+    /// The damaged places of one segment.
+    pub fn quarantined_in(&self, segment: u64) -> &[Quarantined] {
+        let first = self
+            .quarantined
+            .partition_point(|damage| damage.segment < segment);
+        let rest = &self.quarantined[first..];
+        &rest[..rest.partition_point(|damage| damage.segment == segment)]
     }
 
     fn flags(&self) -> u32 {
@@ -303,7 +346,11 @@ impl Manifest {
             true => 0,
             false => FLAG_FOLLOWERS,
         };
-        truncated | followers
+        let quarantined = match self.quarantined.is_empty() {
+            true => 0,
+            false => FLAG_QUARANTINED,
+        };
+        truncated | followers | quarantined
     }
 
     fn check_ranges(&self) -> Result<(), FormatError> {
@@ -363,6 +410,33 @@ impl Manifest {
                     "the end of the segment before",
                 ));
             }
+        }
+        Ok(())
+    }
+}
+
+/// See [`Manifest::decode`].
+impl Manifest {
+    /// Damaged places lie in segments that are named, within their positions, in order.
+    fn check_quarantined(&self) -> Result<(), FormatError> {
+        let mut before = (0, 0);
+        for damage in &self.quarantined {
+            let place = self
+                .segments
+                .binary_search_by_key(&damage.segment, |segment| segment.number);
+            let is_within = place.is_ok_and(|place| {
+                let segment = &self.segments[place];
+                segment.base_position <= damage.first && damage.next <= segment.next_position()
+            });
+            let here = (damage.segment, damage.first);
+            if !is_within || here < before {
+                return Err(field(
+                    "damaged place",
+                    damage.first,
+                    "positions of a segment that is named, ascending and apart",
+                ));
+            }
+            before = (damage.segment, damage.next);
         }
         Ok(())
     }

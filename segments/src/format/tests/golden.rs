@@ -139,6 +139,19 @@ fn golden_manifest_of_a_truncated_log_with_followers() {
 }
 
 #[test]
+fn a_damaged_place_has_golden_bytes() {
+    let bytes = quarantined_manifest().encode();
+    let golden = hex("
+        01 00 00 00 00 00 00 00  00 10 00 00 00 00 00 00
+        a0 00 00 00 00 00 00 00  02 00 00 00 00 00 00 00
+        03 00 00 00 00 00 00 00  07 00 00 00 00 00 00 00
+    ");
+    assert_eq!(bytes[80 + 2 * 56..][..48], golden);
+    assert_eq!(bytes[10..12], [4, 0]);
+    assert_eq!(bytes[16..20], [6, 0, 0, 0]);
+}
+
+#[test]
 fn golden_version_table() {
     let golden = hex("
         41 4e 4e 41 4c 56 45 52  01 00  00 00  02 00 00 00

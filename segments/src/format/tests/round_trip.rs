@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use super::samples::*;
 use crate::format::frame::{FRAME_HEADER_LEN, Frame, FrameFields, FrameKind, Preamble};
 use crate::format::manifest::{Manifest, SealedSegment};
+use crate::format::quarantined::Quarantined;
 use crate::format::record::{Encoding, IdKind, Record, record_len, set_event_id};
 use crate::format::segment_header::{Layout, SEGMENT_HEADER_LEN, SegmentHeader};
 use crate::format::watermark::Watermark;
@@ -112,6 +113,14 @@ proptest! {
             first_retained_position: segments.first().map_or(1 + (b >> 8), |first| first.base_position),
             durable_position: c >> 1,
             heads: d % (last + 1),
+            quarantined: segments.iter().map(|segment| Quarantined {
+                segment: segment.number,
+                offset: segment.end,
+                length: segment.salt & 0xffff,
+                first: segment.base_position,
+                next: segment.next_position(),
+                checksum: segment.salt as u32,
+            }).collect(),
             segments,
             followers: followers.into_iter().map(|(name, position)| (name.into(), position)).collect(),
         };

@@ -10,6 +10,7 @@ use crate::format::frame::{
     FLAG_SKIPPABLE, Frame, FrameFields, FrameKind, FrameWriter, Preamble, PreambleEntry,
 };
 use crate::format::manifest::{Manifest, SEGMENT_COUNT_MAX, SealedSegment};
+use crate::format::quarantined::Quarantined;
 use crate::format::record::{
     Encoding, IdKind, Record, RecordBody, RecordPlace, body_crc, place_record, record_len,
 };
@@ -62,6 +63,7 @@ pub(super) fn sample_manifest() -> Manifest {
         durable_position: 12,
         heads: 1,
         segments: vec![first, empty],
+        quarantined: Vec::new(),
         followers: BTreeMap::new(),
     }
 }
@@ -78,6 +80,28 @@ pub(super) fn truncated_manifest() -> Manifest {
             ..sample_manifest().segments[0]
         }],
         followers: BTreeMap::from([("mail".into(), 45), ("search".into(), 0)]),
+        ..sample_manifest()
+    }
+}
+
+/// The manifest of a log with damage that somebody has decided to go on without.
+pub(super) fn quarantined_manifest() -> Manifest {
+    let damage = |segment, first, next| Quarantined {
+        segment,
+        offset: 4096,
+        length: 160,
+        first,
+        next,
+        checksum: 7,
+    };
+    Manifest {
+        quarantined: vec![
+            damage(1, 2, 3),
+            damage(1, 3, 3),
+            damage(1, 4, 11),
+            damage(2, 11, 11),
+        ],
+        followers: BTreeMap::from([("mail".into(), 5)]),
         ..sample_manifest()
     }
 }

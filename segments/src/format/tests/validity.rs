@@ -208,8 +208,9 @@ fn reserved_bytes_that_are_not_zero_are_refused_once_the_checksum_fits() {
             ),
         ),
         (
-            sample_manifest().encode(),
-            10..12,
+            quarantined_manifest().encode(),
+            // Of the first damaged place, behind two segments.
+            80 + 2 * 56 + 44..80 + 2 * 56 + 48,
             (|bytes| Manifest::decode(bytes).map(drop), reseal_manifest),
         ),
         (full_frame(), 10..12, frame),
@@ -371,6 +372,47 @@ fn the_length_of_a_manifest_is_that_of_its_entries() {
         put(&mut bytes, 72, segment_count.to_le_bytes());
         reseal_manifest(&mut bytes);
         assert_field(Manifest::decode(&bytes).unwrap_err(), "segment count");
+    }
+}
+
+#[test]
+fn a_damaged_place_that_is_none_of_the_log_is_refused() {
+    let good = quarantined_manifest();
+    assert_eq!(Manifest::decode(&good.encode()), Ok(good.clone()));
+    let spoils: [(&str, fn(&mut Manifest)); 9] = [
+        ("damaged place", |manifest| manifest.quarantined.swap(0, 2)),
+        ("damaged place", |manifest| {
+            manifest.quarantined[2].first = 2
+        }),
+        ("damaged place", |manifest| {
+            manifest.quarantined[2].next = 12
+        }),
+        ("damaged place", |manifest| {
+            manifest.quarantined[0].segment = 2
+        }),
+        ("damaged place", |manifest| {
+            manifest.quarantined[3].segment = 3
+        }),
+        ("positions", |manifest| manifest.quarantined[0].next = 1),
+        ("positions", |manifest| manifest.quarantined[0].first = 0),
+        ("offset or length", |manifest| {
+            manifest.quarantined[0].length = SEGMENT_LEN_MAX + 1;
+        }),
+        ("damaged place", |manifest| manifest.segments.clear()),
+    ];
+    for (field, spoil) in spoils {
+        let mut manifest = good.clone();
+        spoil(&mut manifest);
+        manifest.heads = 0;
+        let error = Manifest::decode(&manifest.encode()).expect_err("no damaged place");
+        assert_field(error, field);
+    }
+    // A count that its flag or the length does not go with.
+    for (offset, byte) in [(10, 3), (10, 5), (11, 0x20), (16, 2)] {
+        let mut bytes = good.encode();
+        bytes[offset] = byte;
+        reseal_manifest(&mut bytes);
+        assert!(Manifest::decode(&bytes).is_err(), "{byte} at {offset}");
     }
 }
 
