@@ -259,6 +259,7 @@ impl Listing {
 fn is_unfinished(name: &str) -> bool {
     name.strip_suffix(TEMPORARY_SUFFIX).is_some_and(|name| {
         format::parse_index_file_name(name).is_some()
+            || format::parse_segment_file_name(name).is_some()
             || format::parse_checkpoint_file_name(name).is_some()
             || format::parse_heads_file_name(name).is_some()
             || format::parse_versions_file_name(name).is_some()

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use annals_segments::format::FormatError;
 use uuid::Uuid;
@@ -193,7 +193,7 @@ pub enum Error {
     /// Acknowledged data is damaged. Nothing was changed: restore the file, or read the rest read-only.
     #[error(
         "{path}: damaged at offset {offset}, {positions}: {fault}; \
-         restore this file from a backup (the rest can be read: open the log read-only)",
+         restore this file from a backup, or have it repaired (the rest can be read: open the log read-only)",
         path = path.display(), positions = Positions(*first, *last)
     )]
     Corrupt {
@@ -207,6 +207,23 @@ pub enum Error {
         last: u64,
         /// What was found.
         fault: FormatError,
+    },
+
+    /// The event was lost to damage that somebody has decided to go on without (see
+    /// [`LogOptions::repair`](crate::LogOptions::repair)). Its position stays its own; the damaged bytes are kept.
+    #[error(
+        "{path}: {positions} lost to damage that was quarantined{kept}; go on behind, or restore this file from a backup",
+        path = path.display(), positions = Positions(*first, *last), kept = Kept(quarantine.as_deref())
+    )]
+    Quarantined {
+        /// The file that is damaged or missing.
+        path: PathBuf,
+        /// First position of those asked for that is lost.
+        first: u64,
+        /// Last position of those asked for that is lost.
+        last: u64,
+        /// The file that keeps the damaged bytes; `None` when there were none.
+        quarantine: Option<PathBuf>,
     },
 
     /// The disk refused something while nothing was at stake: opening, listing, reading.
@@ -293,9 +310,15 @@ impl Error {
         matches!(self, Self::Expired { .. })
     }
 
-    /// Whether acknowledged data is damaged.
+    /// Whether acknowledged data is damaged, [quarantined](Error::is_quarantined) or not.
     pub fn is_corrupt(&self) -> bool {
-        matches!(self, Self::Corrupt { .. })
+        matches!(self, Self::Corrupt { .. } | Self::Quarantined { .. })
+    }
+
+    /// Whether acknowledged data is lost to damage that somebody has decided to go on without: a log with such
+    /// damage is written to, and who reads it may pass over.
+    pub fn is_quarantined(&self) -> bool {
+        matches!(self, Self::Quarantined { .. })
     }
 
     pub(crate) fn io(
@@ -451,6 +474,18 @@ impl fmt::Display for Positions {
             Self(first, last) if first == last => write!(formatter, "position {first}"),
             Self(first, u64::MAX) => write!(formatter, "positions from {first} on"),
             Self(first, last) => write!(formatter, "positions {first} to {last}"),
+        }
+    }
+}
+
+/// Where damaged bytes are kept.
+struct Kept<'a>(Option<&'a Path>);
+
+impl fmt::Display for Kept<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(path) => write!(formatter, " (its bytes are kept in {})", path.display()),
+            None => Ok(()),
         }
     }
 }

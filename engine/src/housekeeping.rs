@@ -392,7 +392,11 @@ fn cut_zeros(inner: &Inner, segment: &Segment) -> Result<(), Error> {
     };
     let disk = &*inner.directory.disk;
     let cut = || {
-        let file = disk.open(&segment.path, OpenMode::Read)?;
+        let file = match disk.open(&segment.path, OpenMode::Read) {
+            // Missing, which is told where it is read.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            file => file?,
+        };
         if file.len()? <= entry.end {
             return Ok(());
         }
@@ -491,7 +495,10 @@ fn fold_when_due(inner: &Inner, is_quiet: bool) -> Result<(), Error> {
     let bytes = fold_heads(identity, set.heads(), &sealed, |number, ordinal| {
         let segment = set.segment(number);
         let segment = segment.expect("the segments folded are in the set");
-        Ok::<u64, FoldError>(segment.event(ordinal)?.version().unwrap_or(0))
+        match segment.event(ordinal) {
+            Err(Error::Quarantined { .. }) => Ok(0),
+            event => Ok::<u64, FoldError>(event?.version().unwrap_or(0)),
+        }
     });
     let bytes = match bytes {
         Ok(bytes) => bytes,

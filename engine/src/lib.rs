@@ -34,6 +34,7 @@
 //! | keep states of aggregates | [`Log::snapshots`] |
 //! | drop the oldest events | [`Log::truncate_before`], held up by [`Log::set_follower`] |
 //! | look after it | [`Log::stats`], [`Log::verify`], [`Log::recovery`] |
+//! | go on with a damaged one | [`LogOptions::repair`] |
 //!
 //! Reads of one aggregate, of an event by its id and of versions see buffered events; reads by query and followers see
 //! an event once it is durable. Event ids are those of the crate `uuid`, version 1.
@@ -59,6 +60,7 @@ mod options;
 mod prepared;
 mod query;
 mod recovery;
+mod repair;
 mod report;
 mod retention;
 mod retry;
@@ -87,6 +89,7 @@ pub use histogram::Distribution;
 pub use log::{Appended, Log};
 pub use options::{LogOptions, ReadIo};
 pub use query::{Direction, Query, QueryItem};
+pub use repair::{Loss, Repair, RepairPlan, Repaired};
 pub use report::{
     Damage, MemoryStats, RecoveryOutcome, RecoveryReport, Stats, TornTail, VerifyReport, WriteStats,
 };

@@ -11,6 +11,7 @@ use annals_segments::{
 
 use crate::error::Error;
 use crate::log::Log;
+use crate::repair::Repair;
 
 /// How the files of a log are read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -189,6 +190,23 @@ impl LogOptions {
     pub fn open_read_only(self, dir: impl AsRef<Path>) -> Result<Log, Error> {
         self.check()?;
         Log::open_read_only_with(dir.as_ref(), self.with_read_io())
+    }
+
+    /// Looks at a damaged log in `dir`, to go on with what is left of it: takes the lock, reads and checks every byte,
+    /// and says what [running](Repair::run) the repair would do. `progress` is told the bytes done and the bytes of all.
+    /// Nothing is changed before it is run.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] while somebody writes to the log; [`Error::NotALog`], [`Error::UnsupportedFormat`],
+    /// [`Error::InvalidOption`], [`Error::NotWritable`], [`Error::Io`]; [`Error::Corrupt`] when more is missing than
+    /// can be gone around.
+    pub fn repair(
+        self,
+        dir: impl AsRef<Path>,
+        progress: impl FnMut(u64, u64),
+    ) -> Result<Repair, Error> {
+        self.check()?;
+        Repair::open(dir.as_ref(), self.with_read_io(), progress)
     }
 
     /// A log in memory, gone when it is dropped. For tests.

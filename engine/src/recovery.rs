@@ -50,8 +50,8 @@ mod read_only;
 mod rewrite;
 mod scanned;
 
-use admission::{check_place, take_lock};
-pub(crate) use read_only::open_read_only;
+pub(crate) use admission::{check_place, take_lock};
+pub(crate) use read_only::{damage_of, open_read_only, open_to_repair};
 use rewrite::UnprovenFrame;
 use scanned::{
     FrameAt, Known, MISSING_SEGMENT, Scanned, all_bytes, bad_stop, check_header,
@@ -93,6 +93,31 @@ struct Opening {
     watermark: Option<Watermark>,
     tracking: BTreeMap<Box<str>, u64>,
     last_time_us: u64,
+    /// Whether nothing is to be changed: somebody only asks whether the log can be opened.
+    is_dry: bool,
+}
+
+/// What keeps the segments that the manifest does not name from being opened for writing, if anything does.
+/// Changes nothing. Whoever asks has the lock.
+///
+/// # Errors
+/// All but [`Error::Corrupt`], which is the answer.
+pub(crate) fn damage_of_tail(
+    directory: &Directory,
+    options: &LogOptions,
+) -> Result<Option<Error>, Error> {
+    let listing = directory.list()?;
+    let manifest = directory.read_manifest()?;
+    let mut opening = Opening::new(directory.clone(), options.clone(), listing, manifest)?;
+    opening.is_dry = true;
+    let checked = opening
+        .scan_tail()
+        .and_then(|mut tail| opening.check_order(&mut tail));
+    match checked {
+        Ok(()) => Ok(None),
+        Err(error @ Error::Corrupt { .. }) => Ok(Some(error)),
+        Err(error) => Err(error),
+    }
 }
 
 impl Opening {
@@ -143,6 +168,7 @@ impl Opening {
             watermark,
             tracking: BTreeMap::new(),
             last_time_us,
+            is_dry: false,
         })
     }
 
@@ -249,10 +275,12 @@ impl Opening {
         segment.is_closed() && witnessed
     }
 
-    /// Every segment that the manifest names is there and long enough.
+    /// Every segment that the manifest names is there and long enough, but for what somebody has decided to go on
+    /// without.
     fn check_sealed(&self) -> Result<(), Error> {
         for entry in &self.manifest.segments {
-            if let Some(damage) = missing(&self.directory, &self.listing, entry) {
+            let quarantined = self.manifest.quarantined_in(entry.number);
+            if let Some(damage) = missing(&self.directory, &self.listing, entry, quarantined) {
                 return Err(damage);
             }
         }
@@ -291,6 +319,7 @@ impl Opening {
                     tail.push(scanned);
                 }
                 // Never finished preparing: it holds nothing.
+                None if self.is_dry => {}
                 None => self
                     .directory
                     .disk
@@ -399,6 +428,10 @@ impl Opening {
     fn check_order(&mut self, tail: &mut Vec<Scanned>) -> Result<(), Error> {
         let mut next = self.next_position();
         let mut place = 0;
+        if tail.is_empty() && self.durable >= next {
+            let path = self.directory.segment(self.last_named() + 1);
+            return Err(corrupt(&path, 0, next, self.durable, MISSING_SEGMENT));
+        }
         while place < tail.len() {
             let path = self.directory.segment(tail[place].header.number);
             let Some(base) = tail[place].base_position() else {
@@ -445,6 +478,9 @@ impl Opening {
                         .next_position()
                         .is_none_or(|later_end| later_end <= end)
                     && tail[place + 2..].iter().all(Scanned::is_empty);
+                if is_redone && self.is_dry {
+                    return Ok(());
+                }
                 if is_redone {
                     // A recovery that was cut short: everything in it is still here.
                     let numbers: Vec<u64> = tail[place + 1..]
@@ -546,18 +582,25 @@ impl Opening {
     /// The tracking positions at the end of the sealed segments, when no later frame repeats them.
     fn read_tracking_of_sealed(&mut self) -> Result<(), Error> {
         let has_frames = |entry: &&SealedSegment| entry.end > SEGMENT_HEADER_LEN as u64;
-        let Some(entry) = self.manifest.segments.iter().rev().find(has_frames) else {
-            return Ok(());
-        };
-        let segment = Segment::sealed(&self.directory, &self.log, *entry);
-        for_each_whole_frame(
-            segment.bytes()?,
-            SEGMENT_HEADER_LEN,
-            segment.salt(),
-            |_, frame| {
+        // What damage has taken from the last one may stand in those before: as far as is known then.
+        let mut read = Vec::new();
+        for entry in self.manifest.segments.iter().rev().filter(has_frames) {
+            read.push(entry);
+            if self.manifest.quarantined_in(entry.number).is_empty() {
+                break;
+            }
+        }
+        for entry in read.into_iter().rev() {
+            let quarantined = self.manifest.quarantined_in(entry.number);
+            let segment = Segment::sealed(&self.directory, &self.log, *entry, quarantined);
+            let bytes = match segment.bytes() {
+                Err(error) if error.is_corrupt() && !quarantined.is_empty() => continue,
+                bytes => bytes?,
+            };
+            for_each_whole_frame(bytes, SEGMENT_HEADER_LEN, segment.salt(), |_, frame| {
                 read_tracking(&mut self.tracking, &frame);
-            },
-        );
+            });
+        }
         Ok(())
     }
 
@@ -707,8 +750,9 @@ impl Opening {
         }
         let mut set = SegmentSet::default();
         for entry in &self.manifest.segments {
-            let segment = Arc::new(Segment::sealed(&self.directory, &self.log, *entry));
-            set.segments.push(segment);
+            let quarantined = self.manifest.quarantined_in(entry.number);
+            let segment = Segment::sealed(&self.directory, &self.log, *entry, quarantined);
+            set.segments.push(Arc::new(segment));
         }
         set.segments.push(writer.segment.clone());
         set.heads = match self.manifest.heads {

@@ -162,4 +162,6 @@ pub struct VerifyReport {
     pub bytes: u64,
     /// Everything that is not as it should be; empty for a sound log.
     pub damages: Vec<Damage>,
+    /// Damage that somebody has decided to go on without, and that is still there.
+    pub quarantined: Vec<Damage>,
 }

@@ -89,6 +89,9 @@ pub(crate) fn truncate(inner: &Inner, position: u64, force: Force) -> Result<Tru
         manifest
             .segments
             .retain(|segment| segment.number > last.number);
+        manifest
+            .quarantined
+            .retain(|damage| damage.segment > last.number);
         // Everything that such a table says is gone.
         if manifest.heads <= last.number {
             manifest.heads = 0;
@@ -151,12 +154,19 @@ fn last_versions(
     for segment in dropped {
         // Views that are alive read on in them when the names are gone: whatever is opened at first use
         // is opened now.
-        segment.file()?;
+        match segment.file() {
+            Err(Error::Corrupt { first, last, .. }) if segment.is_accepted(first, last) => continue,
+            file => drop(file?),
+        }
         segment.with_index(|_| ())?;
     }
     let view = inner.view();
     for event in view.read(..first_position, &Query::all(), Direction::Forward) {
-        let event = event?;
+        let event = match event {
+            // Nobody can tell any more, and somebody has decided to go on.
+            Err(Error::Quarantined { .. }) => continue,
+            event => event?,
+        };
         if let Some((id, version)) = event.aggregate_id().zip(event.version()) {
             versions.insert(id, version);
         }

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use annals_index::{
@@ -17,6 +17,7 @@ use annals_segments::format::frame::{
     FRAME_HEADER_LEN, Frame, FrameHeader, FrameKind, PreambleEntry,
 };
 use annals_segments::format::manifest::SealedSegment;
+use annals_segments::format::quarantined::Quarantined;
 use annals_segments::format::record::{
     IdKind, RECORD_FRONT_LEN, RECORD_LEN_MIN, Record, peek_padded_len,
 };
@@ -109,6 +110,10 @@ pub(crate) struct Segment {
     id_times: OnceLock<IdTimes>,
     /// Positions of events that damage has taken from an index in memory: it holds no key of theirs.
     lost: OnceLock<Lost>,
+    /// Whether there are such events, those included whose loss was accepted.
+    has_gaps: AtomicBool,
+    /// Damage in it that somebody has decided to go on without.
+    quarantined: Arc<[Quarantined]>,
 }
 
 /// Positions of damaged events, both inclusive.
@@ -149,15 +154,21 @@ impl Segment {
         Some(self.checkpoint_end.load(Ordering::Acquire)).filter(|end| *end > 0)
     }
 
-    /// A sealed segment; nothing is opened yet.
-    pub(crate) fn sealed(directory: &Directory, log: &LogIdentity, entry: SealedSegment) -> Self {
-        let segment = Self::new(
+    /// A sealed segment; nothing is opened yet. `quarantined`: what the manifest lists of it.
+    pub(crate) fn sealed(
+        directory: &Directory,
+        log: &LogIdentity,
+        entry: SealedSegment,
+        quarantined: &[Quarantined],
+    ) -> Self {
+        let mut segment = Self::new(
             directory,
             log,
             entry.number,
             entry.base_position,
             entry.salt,
         );
+        segment.quarantined = quarantined.into();
         segment.sealed.set(entry).expect("just made");
         segment
     }
@@ -172,7 +183,41 @@ impl Segment {
         if !is_opened || self.tail_index.read().is_some() {
             return self.clone();
         }
-        Arc::new(Self::sealed(&self.directory, &self.log, *entry))
+        let quarantined = &self.quarantined;
+        Arc::new(Self::sealed(
+            &self.directory,
+            &self.log,
+            *entry,
+            quarantined,
+        ))
+    }
+
+    /// The damage in it that somebody has decided to go on without.
+    pub(crate) fn quarantined(&self) -> &[Quarantined] {
+        &self.quarantined
+    }
+
+    /// Whether the loss of all of these positions was accepted; both inclusive.
+    pub(crate) fn is_accepted(&self, first: u64, last: u64) -> bool {
+        is_accepted(&self.quarantined, first, last)
+    }
+
+    /// The error about the event at `position`: damage that was accepted has a name of its own.
+    #[cold]
+    fn told(&self, error: Error, position: u64) -> Error {
+        let accepted = self
+            .quarantined
+            .iter()
+            .find(|damage| damage.covers(position));
+        match (error, accepted) {
+            (Error::Corrupt { .. }, Some(damage)) => Error::Quarantined {
+                path: self.path.clone(),
+                first: position,
+                last: position,
+                quarantine: damage.file_name().map(|name| self.directory.file(&name)),
+            },
+            (error, _) => error,
+        }
     }
 
     fn new(
@@ -198,6 +243,8 @@ impl Segment {
             checkpoint_end: AtomicUsize::new(0),
             id_times: OnceLock::new(),
             lost: OnceLock::new(),
+            has_gaps: AtomicBool::new(false),
+            quarantined: Arc::default(),
         }
     }
 
@@ -239,8 +286,15 @@ impl Segment {
             .sealed
             .get()
             .expect("a segment without a file is a sealed one");
-        let opened =
-            SegmentFile::open(&*self.directory.disk, &self.path, OpenMode::Read, entry.end);
+        let disk = &*self.directory.disk;
+        let open = |end| SegmentFile::open(disk, &self.path, OpenMode::Read, end);
+        let opened = open(entry.end).or_else(|error| match error.kind() {
+            // What is left of it can be read; the events behind answer for themselves.
+            std::io::ErrorKind::UnexpectedEof => {
+                open(disk.open(&self.path, OpenMode::Read)?.len()?.min(entry.end))
+            }
+            _ => Err(error),
+        });
         let file = opened.map_err(|source| match (source.kind(), self.dropped_by_now()) {
             (std::io::ErrorKind::NotFound, Some(first)) => Error::Expired { first },
             // Both are missing data, not a disk in a bad mood: the manifest vouched for these bytes.
@@ -421,8 +475,8 @@ impl Segment {
             return Ok(None);
         }
         match &*self.tail_index.read() {
-            // An index without the keys of damaged events must not outlive this process.
-            Some(_) if self.lost.get().is_some() => return Ok(None),
+            // An index without the keys of damaged events must not outlive this process: the file may be restored.
+            Some(_) if self.has_gaps() => return Ok(None),
             Some(tail) if !tail.has_front() => return Ok(Some(tail.encode(&mut previous))),
             _ => {}
         }
@@ -473,7 +527,7 @@ impl Segment {
                 // One made before some events were damaged knows more than what is in memory, and what is
                 // lost has been told already: it stays as it is.
                 if self.has_index_in_memory()
-                    && self.lost.get().is_none()
+                    && !self.has_gaps()
                     && let Some(sealed) = self.open_index()
                 {
                     self.use_sealed_index(sealed);
@@ -509,8 +563,12 @@ impl Segment {
             .sealed
             .get()
             .expect("only a sealed segment has an index to derive");
-        let bytes = self.bytes()?;
         let last = entry.next_position().saturating_sub(1);
+        let bytes = match self.bytes() {
+            // All of it is missing, and nobody expects it.
+            Err(Error::Corrupt { .. }) if self.is_accepted(entry.base_position, last) => &[],
+            bytes => bytes?,
+        };
         let front = Front::open(
             &self.directory,
             &self.log,
@@ -523,10 +581,21 @@ impl Segment {
             Some(front) => (TailIndex::behind(front.index), front.end),
             None => (TailIndex::new(self.first_identity()), SEGMENT_HEADER_LEN),
         };
-        for_each_whole_frame(bytes, start, self.salt, |offset, frame| {
-            self.note_lost(self.index_frame(&mut tail, offset, &frame, bytes.len()));
-        });
-        self.note_lost(self.pad_index(&mut tail, entry.event_count, bytes.len()));
+        for_each_frame(
+            bytes,
+            start,
+            self.salt,
+            |offset, frame, whole| match whole {
+                Whole::Yes => {
+                    self.note_lost(self.index_frame(&mut tail, offset, &frame, bytes.len()))
+                }
+                Whole::No => {
+                    self.note_lost(self.index_part(&mut tail, offset, &frame, bytes.len()))
+                }
+            },
+        );
+        // As many as the manifest says, whose checksum vouches for it; the file may be short.
+        self.note_lost(self.pad_index(&mut tail, entry.event_count, entry.end as usize));
         self.topics_gathered.get_or_init(|| ());
         Ok(tail)
     }
@@ -564,6 +633,50 @@ impl Segment {
         lost
     }
 
+    /// Adds the events of a frame whose header is sound and not all of its records are: those that verify. The others
+    /// keep their place, and are answered.
+    pub(crate) fn index_part(
+        &self,
+        tail: &mut impl GrowingIndex,
+        offset: usize,
+        frame: &Frame<'_>,
+        bytes_len: usize,
+    ) -> Option<Lost> {
+        define_topics(&self.topics, frame);
+        let FrameHeader {
+            base_position,
+            time_us,
+            event_count,
+            ..
+        } = frame.header;
+        let before = base_position.checked_sub(self.base_position)?;
+        let mut lost = self.pad_index(tail, before, bytes_len);
+        if u64::from(tail.next_ordinal()) != before {
+            return lost;
+        }
+        for ((in_frame, record), position) in frame.records().zip(base_position..) {
+            let Ok(record) = record else { break };
+            // Its position is under its checksum: a record that verifies is in its place.
+            let verified = record.verify(position, self.salt).is_ok();
+            let topic = self.topics.name(record.place().topic);
+            let Some(topic) = topic.filter(|_| verified) else {
+                continue;
+            };
+            let behind = position - self.base_position;
+            lost = joined(lost, self.pad_index(tail, behind, bytes_len));
+            let event_id = record.event_id();
+            tail.push(
+                (offset + in_frame) as u32,
+                time_us,
+                event_id,
+                self.log.id_hash(&event_id),
+                self.log.keys(&record, topic),
+            );
+        }
+        let end = before + u64::from(event_count);
+        joined(lost, self.pad_index(tail, end, bytes_len))
+    }
+
     /// Keeps the place of events that are lost, up to `len` events in all.
     /// Answers their positions, when there are any.
     fn pad_index(&self, tail: &mut impl GrowingIndex, len: u64, bytes_len: usize) -> Option<Lost> {
@@ -581,13 +694,21 @@ impl Segment {
 
     /// Notes that the index in use has no keys of these events.
     pub(crate) fn note_lost(&self, lost: Option<Lost>) {
-        if let Some(lost) = lost {
+        let Some(lost) = lost else { return };
+        self.has_gaps.store(true, Ordering::Release);
+        if !self.is_accepted(lost.first, lost.last) {
             self.lost.get_or_init(|| lost);
         }
     }
 
+    /// Whether the index in use lacks the keys of damaged events.
+    fn has_gaps(&self) -> bool {
+        self.has_gaps.load(Ordering::Acquire)
+    }
+
     /// The error that a lookup by key has to answer beside what it finds: events are damaged whose keys
-    /// nobody knows. With the index file in use there is none, since it was made before the damage.
+    /// nobody knows, and nobody has decided to go on without them. With the index file in use there is none,
+    /// since it was made before the damage.
     #[inline]
     pub(crate) fn lost_keys(&self) -> Option<Error> {
         let Lost { first, last } = *self.lost.get()?;
@@ -634,9 +755,11 @@ impl Segment {
     /// The event at `ordinal`, verified.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] when the record does not verify.
+    /// [`Error::Corrupt`] when the record does not verify, [`Error::Quarantined`] when that was accepted.
     pub(crate) fn event(&self, ordinal: u32) -> Result<Event<'_>, Error> {
-        let offset = self.with_index(|index| index.offset(ordinal))?;
+        let offset = self
+            .with_index(|index| index.offset(ordinal))
+            .map_err(|error| self.told(error, self.base_position + u64::from(ordinal)))?;
         // Offset 0 lies in the header block: it stands for an event whose frame is damaged.
         let offset = offset.unwrap_or(0) as usize;
         self.event_at(offset, ordinal)
@@ -646,6 +769,12 @@ impl Segment {
     #[inline]
     pub(crate) fn event_at(&self, offset: usize, ordinal: u32) -> Result<Event<'_>, Error> {
         let position = self.base_position + u64::from(ordinal);
+        self.event_there(offset, position)
+            .map_err(|error| self.told(error, position))
+    }
+
+    #[inline]
+    fn event_there(&self, offset: usize, position: u64) -> Result<Event<'_>, Error> {
         let bytes = self.read_record(offset)?;
         let read = || {
             let is_damaged = offset < SEGMENT_HEADER_LEN;
@@ -688,12 +817,34 @@ impl Segment {
     }
 }
 
+/// Whether these places of one segment, ascending, take all of these positions; both inclusive.
+pub(crate) fn is_accepted(quarantined: &[Quarantined], first: u64, last: u64) -> bool {
+    let mut next = first;
+    for damage in quarantined {
+        if damage.covers(next) {
+            next = damage.next;
+        }
+    }
+    first <= last && next > last
+}
+
 /// Stands for an event that no frame can be found for.
 const LOST: FormatError = FormatError::TooShort {
     structure: "frame",
     found: 0,
     expected: FRAME_HEADER_LEN,
 };
+
+/// The one range that takes both: lookups tell it as one.
+fn joined(one: Option<Lost>, other: Option<Lost>) -> Option<Lost> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(Lost {
+            first: one.first.min(other.first),
+            last: one.last.max(other.last),
+        }),
+        (one, other) => one.or(other),
+    }
+}
 
 /// Walks the whole frames of a segment, going on behind damage.
 pub(crate) fn for_each_whole_frame<'a>(
@@ -702,10 +853,42 @@ pub(crate) fn for_each_whole_frame<'a>(
     salt: u64,
     mut visit: impl FnMut(usize, Frame<'a>),
 ) {
+    for_each_frame(bytes, start, salt, |offset, frame, whole| {
+        if whole == Whole::Yes {
+            visit(offset, frame);
+        }
+    });
+}
+
+/// Whether all of a frame verifies, or only its header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Whole {
+    Yes,
+    No,
+}
+
+/// Walks the frames of a segment whose header verifies, going on behind damage.
+pub(crate) fn for_each_frame<'a>(
+    bytes: &'a [u8],
+    start: usize,
+    salt: u64,
+    mut visit: impl FnMut(usize, Frame<'a>, Whole),
+) {
     let mut start = start;
     loop {
-        let end = scan_frames(bytes, start, salt, None, &mut visit).end;
-        match find_later_frame(bytes, end + annals_segments::format::ALIGNMENT, salt) {
+        let scan = scan_frames(bytes, start, salt, None, |offset, frame| {
+            visit(offset, frame, Whole::Yes);
+        });
+        let bad = bytes.get(scan.end..).unwrap_or_default();
+        // Its header says where it ends: what is inside, a copy of another frame maybe, is not searched.
+        let len = match Frame::parse(bad, salt) {
+            Ok(frame) => {
+                visit(scan.end, frame, Whole::No);
+                frame.as_bytes().len()
+            }
+            Err(_) => annals_segments::format::ALIGNMENT,
+        };
+        match find_later_frame(bytes, scan.end + len, salt) {
             // Not whole: go on behind its header, or the search would find it again.
             Some(later) => start = later.offset,
             None => return,

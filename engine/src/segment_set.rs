@@ -287,7 +287,8 @@ impl SegmentSet {
     }
 
     /// Last version of an aggregate among the events up to position `visible`, those that were dropped
-    /// included.
+    /// included. Events of it that are known to be [lost for good](Error::Quarantined) are counted as one version
+    /// each, as if they were there: as far as the index knows, no version is given twice.
     pub(crate) fn last_version(
         &self,
         log: &LogIdentity,
@@ -297,6 +298,7 @@ impl SegmentSet {
         let key = log
             .aggregate(id.kind(), id.as_bytes())
             .expect("an id has a key");
+        let mut lost = 0;
         for place in self.holding(key) {
             let segment = &self.segments[place?];
             if let Some(error) = segment.lost_keys() {
@@ -315,13 +317,23 @@ impl SegmentSet {
                 if segment.base_position + u64::from(ordinal) > visible {
                     continue;
                 }
-                let event = segment.event(ordinal)?;
+                let event = match segment.event(ordinal) {
+                    Err(Error::Quarantined { .. }) => {
+                        lost += 1;
+                        continue;
+                    }
+                    event => event?,
+                };
                 if event.is_of(id) {
-                    return Ok(event.version());
+                    return Ok(event.version().map(|version| version.saturating_add(lost)));
                 }
             }
         }
-        self.dropped_version(id)
+        let dropped = self.dropped_version(id)?;
+        Ok(match lost {
+            0 => dropped,
+            lost => Some(dropped.unwrap_or(0).saturating_add(lost)),
+        })
     }
 }
 

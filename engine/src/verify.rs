@@ -47,6 +47,7 @@ pub(crate) fn verify(
     check.manifests()?;
     progress(check.report.bytes, total);
     check.add_what_opening_found();
+    check.tell_quarantined_apart(&view);
     Ok(check.report)
 }
 
@@ -113,14 +114,15 @@ impl Check<'_> {
         };
         match SegmentHeader::decode(bytes) {
             Ok(header) if header.number == segment.number && header.salt == segment.salt() => {}
+            // What has to be known of it stands in the manifest too: no event is affected.
             Ok(_) => self.damage(
                 &segment.path,
                 0,
-                base,
-                end_position - 1,
+                1,
+                0,
                 "the header of another segment".into(),
             ),
-            Err(error) => self.damage(&segment.path, 0, base, end_position - 1, error.to_string()),
+            Err(error) => self.damage(&segment.path, 0, 1, 0, error.to_string()),
         }
         let identity = Identity {
             log_id: self.inner.log.id,
@@ -155,8 +157,12 @@ impl Check<'_> {
         }
         // Over a damaged log the index file knows more than what can be derived.
         let is_sound = self.report.damages.len() == damages_before;
-        if sealed.is_some() {
-            self.index(segment, &derived, is_sound);
+        if let Some(entry) = sealed {
+            let identity = Identity {
+                event_count: u32::try_from(entry.event_count).unwrap_or(u32::MAX),
+                ..identity
+            };
+            self.index(segment, &identity, &derived, is_sound);
         }
         Ok(())
     }
@@ -273,7 +279,13 @@ impl Check<'_> {
     }
 
     /// The index file of a sealed segment says what its log says.
-    fn index(&mut self, segment: &Segment, derived: &TailIndex, is_sound: bool) {
+    fn index(
+        &mut self,
+        segment: &Segment,
+        identity: &Identity,
+        derived: &TailIndex,
+        is_sound: bool,
+    ) {
         let path = self.inner.directory.index(segment.number);
         let file = match FrozenFile::open(&*self.inner.directory.disk, &path) {
             Ok(file) => file,
@@ -281,8 +293,8 @@ impl Check<'_> {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return,
             Err(error) => return self.damage(&path, 0, 1, 0, error.to_string()),
         };
-        let opened = SealedIndex::open(file, &derived.identity())
-            .and_then(|index| index.verify().map(|()| index));
+        let opened =
+            SealedIndex::open(file, identity).and_then(|index| index.verify().map(|()| index));
         let index = match opened {
             Ok(index) => index,
             Err(error) => {
@@ -401,6 +413,24 @@ impl Check<'_> {
                 report.damages.push(damage.clone());
             }
         }
+    }
+
+    /// What somebody has decided to go on without is no news.
+    fn tell_quarantined_apart(&mut self, view: &View) {
+        let is_quarantined = |damage: &Damage| {
+            let segments = view.set.segments.iter();
+            let mut damaged = segments.filter(|segment| segment.path == damage.path);
+            damaged.any(|segment| match damage.first <= damage.last {
+                true => segment.is_accepted(damage.first, damage.last),
+                false => {
+                    let mut places = segment.quarantined().iter();
+                    places.any(|place| place.offset == damage.offset)
+                }
+            })
+        };
+        let damages = std::mem::take(&mut self.report.damages);
+        (self.report.quarantined, self.report.damages) =
+            damages.into_iter().partition(is_quarantined);
     }
 
     fn damage(&mut self, path: &Path, offset: u64, first: u64, last: u64, what: String) {

@@ -238,6 +238,11 @@ pub const fn align_up(len: usize) -> usize {
     len.next_multiple_of(ALIGNMENT)
 }
 
+/// CRC-32 of bytes that are kept or copied whole; 0 of none.
+pub fn file_checksum(bytes: &[u8]) -> u32 {
+    crc32fast::hash(bytes)
+}
+
 /// Refuses fewer than `expected` bytes.
 #[inline]
 fn check_len(structure: &'static str, bytes: &[u8], expected: usize) -> Result<(), FormatError> {

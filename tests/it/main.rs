@@ -18,6 +18,7 @@ mod pread;
 mod real_kernel;
 mod refusals;
 mod reopen;
+mod repair;
 mod retention;
 mod retention_crashes;
 mod retry;

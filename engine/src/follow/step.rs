@@ -16,6 +16,7 @@ use std::sync::atomic::{Ordering, fence};
 
 use annals_segments::format::frame::{FRAME_HEADER_LEN, FrameHeader};
 use annals_segments::format::manifest::{Manifest, SealedSegment};
+use annals_segments::format::quarantined::Quarantined;
 use annals_segments::format::segment_header::{SEGMENT_HEADER_LEN, SegmentHeader};
 use annals_segments::format::watermark::Watermark;
 use annals_segments::format::{FormatError, MANIFEST_FILES, WATERMARK_FILE};
@@ -165,7 +166,8 @@ impl Step {
             dropped: dropped(inner, &old, &manifest)?,
         };
         for entry in &manifest.segments {
-            let segment = self.named(inner, &old, entry)?;
+            let quarantined = manifest.quarantined_in(entry.number);
+            let segment = self.named(inner, &old, entry, quarantined)?;
             set.segments.push(segment);
         }
         let named = manifest.segments.last().map_or(0, |last| last.number);
@@ -236,14 +238,23 @@ impl Step {
         inner: &Inner,
         old: &SegmentSet,
         entry: &SealedSegment,
+        quarantined: &[Quarantined],
     ) -> Result<Arc<Segment>, Error> {
-        let at_first_use = || Arc::new(Segment::sealed(&inner.directory, &inner.log, *entry));
+        let at_first_use = || {
+            let (directory, log) = (&inner.directory, &inner.log);
+            Arc::new(Segment::sealed(directory, log, *entry, quarantined))
+        };
         let Some(segment) = old.segment(entry.number) else {
             return Ok(at_first_use());
         };
         match segment.sealed_entry() {
-            Some(known) if known == entry => return Ok(segment.clone()),
+            Some(known) if known == entry && segment.quarantined() == quarantined => {
+                return Ok(segment.clone());
+            }
+            // Repaired meanwhile, or healed.
+            Some(known) if known == entry => return Ok(at_first_use()),
             Some(_) => return Err(replaced(inner, "another segment of this number")),
+            None if !quarantined.is_empty() => return Ok(at_first_use()),
             None => {}
         }
         let fits = segment.salt() == entry.salt

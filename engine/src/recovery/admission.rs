@@ -10,7 +10,7 @@ use crate::directory::Directory;
 use crate::error::Error;
 
 /// Refuses a place that holds something else, and makes the directory when there is nothing.
-pub(super) fn check_place(directory: &Directory, create: bool) -> Result<(), Error> {
+pub(crate) fn check_place(directory: &Directory, create: bool) -> Result<(), Error> {
     const EMPTY: &str = "an empty or new directory; give another path";
     const A_LOG: &str = "the directory of a log; check the path";
     let expected = if create { EMPTY } else { A_LOG };
@@ -64,7 +64,7 @@ fn not_writable(dir: &Path, doing: &'static str) -> impl FnOnce(io::Error) -> Er
     }
 }
 
-pub(super) fn take_lock(directory: &Directory) -> Result<Box<dyn DiskLock>, Error> {
+pub(crate) fn take_lock(directory: &Directory) -> Result<Box<dyn DiskLock>, Error> {
     let path = directory.lock();
     let mut attempt = 0;
     let lock = loop {

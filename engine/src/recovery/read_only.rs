@@ -27,7 +27,7 @@ use crate::heads_file::HeadsFile;
 use crate::log::{Inner, Opened};
 use crate::options::LogOptions;
 use crate::report::{Damage, RecoveryOutcome};
-use crate::segment::{Segment, for_each_whole_frame};
+use crate::segment::{Segment, Whole, for_each_frame, for_each_whole_frame};
 use crate::segment_set::SegmentSet;
 
 /// Opens a log for reading.
@@ -38,20 +38,48 @@ pub(crate) fn open_read_only(dir: &Path, options: LogOptions) -> Result<Arc<Inne
     };
     check_place(&directory, false)?;
     let in_use = is_in_use(&directory);
-    let (mut opening, watermark) = read_directory(&directory, &options)?;
+    open_at(&directory, &options, in_use, Unproven::Hidden)
+}
+
+/// Whether whole frames at the end that no witness proves are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unproven {
+    Hidden,
+    /// Those that follow what is proven without a gap.
+    Shown,
+}
+
+/// Opens a log for reading by whoever has its lock and is about to repair it: with the whole frames that no witness
+/// proves.
+pub(crate) fn open_to_repair(
+    directory: &Directory,
+    options: &LogOptions,
+) -> Result<Arc<Inner>, Error> {
+    open_at(directory, options, Some(false), Unproven::Shown)
+}
+
+fn open_at(
+    directory: &Directory,
+    options: &LogOptions,
+    in_use: Option<bool>,
+    unproven: Unproven,
+) -> Result<Arc<Inner>, Error> {
+    let (mut opening, watermark) = read_directory(directory, options)?;
 
     let mut set = SegmentSet::default();
     if let Some(error) = opening.dropped.as_ref().and_then(Dropped::damage) {
         opening.report.damages.push(damage_of(&error));
     }
     for entry in &opening.manifest.segments {
-        if let Some(error) = missing(&opening.directory, &opening.listing, entry) {
+        let quarantined = opening.manifest.quarantined_in(entry.number);
+        if let Some(error) = missing(&opening.directory, &opening.listing, entry, quarantined) {
             opening.report.damages.push(damage_of(&error));
         }
         set.segments.push(Arc::new(Segment::sealed(
             &opening.directory,
             &opening.log,
             *entry,
+            quarantined,
         )));
     }
     let bound = watermark.filter(|_| in_use != Some(false));
@@ -76,10 +104,12 @@ pub(crate) fn open_read_only(dir: &Path, options: LogOptions) -> Result<Arc<Inne
         .last()
         .map_or(opening.next_position(), |segment| segment.next_position);
     // What is proven and not there is damage, told when it is read: never a log that is silently shorter.
-    let head = if is_closed {
-        opening.durable.max(last - 1)
-    } else {
-        opening.durable
+    let head = match unproven {
+        _ if is_closed => opening.durable.max(last - 1),
+        Unproven::Hidden => opening.durable,
+        Unproven::Shown => tail
+            .iter()
+            .fold(opening.durable, |head, segment| segment.head_behind(head)),
     };
     let mut next = opening.next_position();
     let has_start = opening.has_manifest || opening.manifest.first_retained_position > 1;
@@ -257,6 +287,22 @@ impl Readable {
         }))
     }
 
+    /// The last position behind `head` that whole frames reach without a gap.
+    fn head_behind(&self, head: u64) -> u64 {
+        let mut next = head + 1;
+        for_each_whole_frame(
+            &self.bytes,
+            SEGMENT_HEADER_LEN,
+            self.header.salt,
+            |_, frame| {
+                if frame.header.base_position == next {
+                    next = frame.header.next_position();
+                }
+            },
+        );
+        next - 1
+    }
+
     /// Whether a frame is shown: it lies behind the events before it, and below position `void_from`.
     fn is_shown(frame: &Frame<'_>, expected: u64, void_from: u64) -> bool {
         frame.header.next_position() <= void_from && frame.header.base_position >= expected
@@ -298,12 +344,17 @@ impl Readable {
         } = opening;
         let (mut expected, mut expected_offset) = (*next, SEGMENT_HEADER_LEN);
         segment.with_tail(|tail| {
-            for_each_whole_frame(
+            for_each_frame(
                 &self.bytes[..end],
                 SEGMENT_HEADER_LEN,
                 salt,
-                |offset, frame| {
+                |offset, frame, whole| {
                     if !Self::is_shown(&frame, expected, void_from) {
+                        return;
+                    }
+                    if whole == Whole::No {
+                        // Told with the frame behind it; what is sound in it is shown.
+                        segment.note_lost(segment.index_part(tail, offset, &frame, end));
                         return;
                     }
                     let base = frame.header.base_position;
@@ -354,7 +405,7 @@ fn is_in_use(directory: &Directory) -> Option<bool> {
 }
 
 /// The damage that an error reports.
-fn damage_of(error: &Error) -> Damage {
+pub(crate) fn damage_of(error: &Error) -> Damage {
     match error {
         Error::Corrupt {
             path,

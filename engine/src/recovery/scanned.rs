@@ -7,6 +7,7 @@ use annals_segments::format::frame::{
     FRAME_HEADER_LEN, Frame, FrameHeader, FrameKind, PreambleEntry,
 };
 use annals_segments::format::manifest::SealedSegment;
+use annals_segments::format::quarantined::Quarantined;
 use annals_segments::format::segment_header::{SEGMENT_HEADER_LEN, SegmentHeader};
 use annals_segments::format::{ALIGNMENT, FormatError, SEGMENT_LEN_MAX, SEGMENT_NUMBER_MAX};
 use annals_segments::{
@@ -313,14 +314,17 @@ pub(super) fn first_readable_log_id(
     Ok(None)
 }
 
-/// What is missing of a segment that the manifest names.
+/// What is missing of a segment that the manifest names, and is not quarantined.
 pub(super) fn missing(
     directory: &Directory,
     listing: &Listing,
     entry: &SealedSegment,
+    quarantined: &[Quarantined],
 ) -> Option<Error> {
     let len = listing.segment_len(entry.number);
-    (len < entry.end).then(|| {
+    let last = quarantined.last().filter(|last| last.offset <= len);
+    let is_accepted = last.is_some_and(|last| last.next == entry.next_position());
+    (len < entry.end && !is_accepted).then(|| {
         let source = FormatError::TooShort {
             structure: "segment",
             found: len as usize,

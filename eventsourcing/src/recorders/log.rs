@@ -379,7 +379,7 @@ fn failure(doing: &'static str, error: annals_engine::Error) -> PersistenceError
         error @ Error::Indeterminate { .. } => PersistenceError::Indeterminate {
             source: error.into(),
         },
-        error @ Error::Corrupt { .. } => PersistenceError::Damaged {
+        error @ (Error::Corrupt { .. } | Error::Quarantined { .. }) => PersistenceError::Damaged {
             source: error.into(),
         },
         error => PersistenceError::Store {

@@ -379,7 +379,8 @@ fn the_length_of_a_manifest_is_that_of_its_entries() {
 fn a_damaged_place_that_is_none_of_the_log_is_refused() {
     let good = quarantined_manifest();
     assert_eq!(Manifest::decode(&good.encode()), Ok(good.clone()));
-    let spoils: [(&str, fn(&mut Manifest)); 9] = [
+    type Spoil = fn(&mut Manifest);
+    let spoils: [(&str, Spoil); 9] = [
         ("damaged place", |manifest| manifest.quarantined.swap(0, 2)),
         ("damaged place", |manifest| {
             manifest.quarantined[2].first = 2

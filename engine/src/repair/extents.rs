@@ -1,0 +1,92 @@
+//! Where a segment is damaged: pure over its bytes, so that a test can spoil any of them.
+
+use std::ops::Range;
+
+use annals_segments::format::frame::FrameHeader;
+use annals_segments::format::{ALIGNMENT, FormatError};
+use annals_segments::{ScanStop, find_later_frame, last_written_byte, scan_frames};
+
+/// A damaged place in a segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Extent {
+    /// Its bytes.
+    pub(super) offsets: Range<usize>,
+    /// Positions that may be lost; empty when no event is affected.
+    pub(super) positions: Range<u64>,
+    /// What is wrong.
+    pub(super) fault: FormatError,
+}
+
+/// The damaged places between `start`, where a frame should be, and the end of `bytes`, ascending. What is sound
+/// takes the positions in `positions`: no place leads out of them, and those that nothing sound takes lie in one.
+pub(super) fn damaged_extents(
+    bytes: &[u8],
+    start: usize,
+    salt: u64,
+    positions: Range<u64>,
+) -> Vec<Extent> {
+    let mut extents = Vec::new();
+    let Range {
+        start: mut next,
+        end,
+    } = positions;
+    let mut from = start.min(bytes.len()).next_multiple_of(ALIGNMENT);
+    loop {
+        let scan = scan_frames(bytes, from, salt, None, |offset, frame| {
+            let base = frame.header.base_position;
+            if base > next && base <= end {
+                // Whole frames side by side, and positions between them are in neither.
+                extents.push(Extent {
+                    offsets: offset..offset,
+                    positions: next..base,
+                    fault: FormatError::Unwritten,
+                });
+            }
+            if base >= next {
+                next = frame.header.next_position().min(end).max(next);
+            }
+        });
+        let bad = scan.end.min(bytes.len());
+        let later = later_frame(bytes, bad, salt, next);
+        let written_end = last_written_byte(bytes, bad).map_or(bad, |last| last + 1);
+        let (behind, behind_position) = match &later {
+            Some((offset, base)) => (*offset, (*base).clamp(next, end)),
+            None => (written_end, end),
+        };
+        let is_end = later.is_none() && next == end;
+        if is_end && (written_end == bad || scan.stop == ScanStop::Footer) {
+            return extents;
+        }
+        extents.push(Extent {
+            offsets: bad..behind,
+            positions: next..behind_position,
+            fault: match scan.stop {
+                ScanStop::Bad(fault) => fault,
+                _ => FormatError::Unwritten,
+            },
+        });
+        next = behind_position;
+        match later {
+            Some((offset, _)) => from = offset,
+            None => return extents,
+        }
+    }
+}
+
+/// The next frame behind the bad one at `bad` whose header verifies: offset and base position. A copy of an older
+/// frame inside a payload is passed over: its positions are those of events before.
+fn later_frame(bytes: &[u8], bad: usize, salt: u64, next: u64) -> Option<(usize, u64)> {
+    // When the header of the bad one can be believed, nothing of it is searched.
+    let len = bytes
+        .get(bad..)
+        .and_then(|rest| FrameHeader::decode(rest, salt).ok())
+        .map_or(ALIGNMENT, |header| header.length as usize);
+    let mut from = bad.saturating_add(len);
+    loop {
+        let later = find_later_frame(bytes, from, salt)?;
+        if later.base_position >= next {
+            return Some((later.offset, later.base_position));
+        }
+        from = later.offset + ALIGNMENT;
+    }
+}
