@@ -24,6 +24,7 @@ pub(crate) enum Command {
     Cat(CatArgs),
     Stat(StatArgs),
     Verify(VerifyArgs),
+    Repair(RepairArgs),
     Bench(BenchArgs),
     #[command(hide = true)]
     BenchAppend(BenchAppendArgs),
@@ -221,15 +222,58 @@ pub(crate) struct StatArgs {
 ///
 /// Checks every checksum, the sequence of positions and of versions, and the indexes against the log. Each
 /// damage is reported with file, offset and the positions that may be affected; the exit code is 1 when
-/// there is any. Changes nothing, and works while another process writes to the log.
+/// there is any, 2 when the log cannot be looked at. Changes nothing, and works while another process writes to the log.
 ///
 /// With --json: what was read as `events`, `segments`, `bytes`; `recovery`, how the log was found, as stat has it;
-/// `damages`, each with `file`, `offset`, `first_position`, `last_position` and `what`, empty when the log is sound.
+/// `damages`, each with `file`, `offset`, `first_position`, `last_position` and `what`, empty when the log is sound;
+/// `quarantined`, the same for damage that `annals repair` was told to go on without, which is not counted as damage.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = VERIFY_EXAMPLES)]
 pub(crate) struct VerifyArgs {
     /// Directory of the log.
     pub(crate) dir: PathBuf,
+
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Go on with a damaged log: say what is lost, ask, and keep every byte.
+///
+/// A log whose acknowledged events are damaged can be read, but for those, and may not open for writing. Where there is a
+/// backup, restoring the damaged files from it is better: they can be put back at any time, and what they hold is there
+/// again. Where there is none, this makes the log go on without what is lost.
+///
+/// Reads and checks every byte, while nobody else writes to the log, and says where the damage is, which positions and,
+/// as far as an index knows, whose events it takes. With --quarantine, and once that is agreed to, a copy of the damaged
+/// bytes goes into quarantine-* files, and the manifest lists their places. Nothing else is changed: segments are not
+/// touched, positions stay, and whoever reads there gets an error that says so. `annals verify` then tells such damage
+/// apart from what is new. Safe to be interrupted, and to be done again.
+///
+/// What is derived (.idx, .tail, heads-*), and one of the two manifests, needs no repair.
+///
+/// Exit code 0: nothing to repair, or repaired. 1: there is damage, and it was left as it is. 2: could not run.
+///
+/// With --json: `needed`, `repaired`; `refused`, why the log does not open for writing, or null; `losses`, each with `file`,
+/// `offset`, `bytes`, `first_position`, `last_position`, `events`, `what`, `aggregates`, `topics`, `all_known` and
+/// `quarantine`; `kept` and `healed`, of what was quarantined before; `forgets_versions`.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = REPAIR_EXAMPLES)]
+pub(crate) struct RepairArgs {
+    /// Directory of the log.
+    pub(crate) dir: PathBuf,
+
+    /// Quarantine the damage, after asking. Without it, what there is to do is only told.
+    #[arg(long)]
+    pub(crate) quarantine: bool,
+
+    /// Do not ask: for scripts. Needed where nobody can be asked.
+    #[arg(long, requires = "quarantine")]
+    pub(crate) yes: bool,
+
+    /// Change nothing, whatever else is given.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 
     /// Print one JSON object.
     #[arg(long)]
@@ -356,6 +400,12 @@ const VERIFY_EXAMPLES: &str = "\
 Examples:
   annals verify dogs
   annals verify dogs --json | jq '.damages[]'";
+
+const REPAIR_EXAMPLES: &str = "\
+Examples:
+  annals repair dogs
+  annals repair dogs --quarantine
+  annals repair dogs --quarantine --yes --json | jq '.losses[]'";
 
 const BENCH_EXAMPLES: &str = "\
 Examples:

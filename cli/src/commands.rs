@@ -4,6 +4,7 @@ pub(crate) mod bench;
 pub(crate) mod cat;
 pub(crate) mod demo;
 pub(crate) mod import;
+pub(crate) mod repair;
 pub(crate) mod stat;
 pub(crate) mod verify;
 
@@ -37,6 +38,7 @@ pub(crate) fn run(args: Args) -> Result<Outcome, CliError> {
         Command::Cat(args) => cat::run(&args, &mut out),
         Command::Stat(args) => stat::run(&args, &mut out),
         Command::Verify(args) => verify::run(&args, &mut out),
+        Command::Repair(args) => repair::run(&args, &mut out),
         Command::Bench(args) => bench::run(&args, &mut out),
         Command::BenchAppend(args) => bench::append(&args, &mut out),
     }?;

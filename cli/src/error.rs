@@ -59,6 +59,11 @@ pub(crate) enum CliError {
         source: serde_json::Error,
     },
 
+    #[error(
+        "stdin: no terminal to ask on, expected one; give --yes to quarantine without asking, or --dry-run to see what that means"
+    )]
+    NobodyToAsk,
+
     #[error("{0}")]
     Bench(BenchError),
 

@@ -152,10 +152,15 @@ pub(crate) fn say_what_may_be_missing(dir: &Path, report: &RecoveryReport) {
 
 /// One line about a damage.
 pub(crate) fn write_damage(out: &mut impl Write, damage: &Damage) -> io::Result<()> {
+    write_damage_as(out, "damaged", damage)
+}
+
+/// The same with another word for it.
+pub(crate) fn write_damage_as(out: &mut impl Write, word: &str, damage: &Damage) -> io::Result<()> {
     let path = damage.path.display().to_string();
     write!(
         out,
-        "damaged: {}, offset {}",
+        "{word}: {}, offset {}",
         printable(&path),
         damage.offset
     )?;

@@ -11,6 +11,7 @@ use crate::error::CliError;
 use crate::figures::{counted, size};
 use crate::log_report::{
     DamageJson, RecoveryInWords, RecoveryJson, is_damaged, say_what_may_be_missing, write_damage,
+    write_damage_as,
 };
 use crate::output::write_json_line;
 use crate::progress;
@@ -44,6 +45,7 @@ struct VerifyJson {
     bytes: u64,
     recovery: RecoveryJson,
     damages: Vec<DamageJson>,
+    quarantined: Vec<DamageJson>,
 }
 
 impl VerifyJson {
@@ -54,6 +56,7 @@ impl VerifyJson {
             bytes: report.bytes,
             recovery: recovery.into(),
             damages: report.damages.iter().map(DamageJson::from).collect(),
+            quarantined: report.quarantined.iter().map(DamageJson::from).collect(),
         }
     }
 }
@@ -66,6 +69,9 @@ fn write_words(
     let damages = &report.damages;
     for damage in damages {
         write_damage(out, damage)?;
+    }
+    for damage in &report.quarantined {
+        write_damage_as(out, "quarantined", damage)?;
     }
     writeln!(
         out,
@@ -83,8 +89,8 @@ fn write_words(
     if !damages.is_empty() {
         writeln!(
             out,
-            "restore the damaged segments from a backup; what is derived (.idx, heads-*) is made anew when the log is \
-             opened for writing without it"
+            "restore the damaged segments from a backup, or go on without what is lost: annals repair says what that \
+             means; what is derived (.idx, heads-*) is made anew when the log is opened for writing without it"
         )?;
     }
     Ok(())

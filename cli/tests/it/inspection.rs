@@ -7,7 +7,7 @@ use tempfile::tempdir;
 use crate::process::{cat, import, run};
 
 /// Fifty events whose payloads can be found in the file.
-fn fill(dir: &Path) {
+pub(crate) fn fill(dir: &Path) {
     let lines: String = (1..=50)
         .map(|number| {
             format!("{{\"aggregate_id\":\"dog-{}\",\"topic\":\"T\",\"payload\":\"payload-{number:03}\"}}\n", number % 5)
@@ -17,7 +17,7 @@ fn fill(dir: &Path) {
 }
 
 /// Flips a bit in the payload of an event. Answers the file.
-fn damage_event(dir: &Path, number: u64) -> PathBuf {
+pub(crate) fn damage_event(dir: &Path, number: u64) -> PathBuf {
     let needle = format!("payload-{number:03}").into_bytes();
     for entry in std::fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();

@@ -19,4 +19,5 @@ mod demo;
 mod import;
 mod inspection;
 mod process;
+mod repair;
 mod sample;

@@ -1,0 +1,273 @@
+//! `annals repair`: going on with a damaged log, explained and asked for first.
+
+use std::io::{self, BufRead, IsTerminal, Write};
+use std::path::Path;
+
+use annals_engine::{Log, Loss, RepairPlan};
+use serde::Serialize;
+
+use crate::args::RepairArgs;
+use crate::commands::Outcome;
+use crate::error::CliError;
+use crate::figures::{counted, printable, shell_quoted, size};
+use crate::log_report::{DamageJson, write_damage};
+use crate::output::write_json_line;
+use crate::progress;
+
+pub(crate) fn run(args: &RepairArgs, out: &mut impl Write) -> Result<Outcome, CliError> {
+    let is_to_run = args.quarantine && !args.dry_run;
+    let can_ask = !args.json && io::stdin().is_terminal() && io::stderr().is_terminal();
+    if is_to_run && !args.yes && !can_ask {
+        return Err(CliError::NobodyToAsk);
+    }
+    let bar = progress::of_bytes(0, "checking");
+    let repair = Log::options().repair(&args.dir, |done, all| {
+        bar.set_length(all);
+        bar.set_position(done);
+    })?;
+    bar.finish_and_clear();
+
+    let plan = repair.plan().clone();
+    if !args.json {
+        explain(out, &args.dir, &plan)?;
+        out.flush()?;
+    }
+    let is_wanted = plan.is_needed() && is_to_run && (args.yes || ask(&mut io::stdin().lock())?);
+    let done = match is_wanted {
+        true => Some(repair.run()?),
+        false => None,
+    };
+    if args.json {
+        write_json_line(out, &RepairJson::new(&plan, done.is_some()))?;
+    } else if done.is_some() {
+        writeln!(
+            out,
+            "repaired: the log opens for writing; `annals verify {}` tells what stays lost",
+            printable(&shell_quoted(&args.dir.to_string_lossy()))
+        )?;
+    } else if plan.is_needed() && !is_to_run {
+        writeln!(
+            out,
+            "nothing was changed; `annals repair {} --quarantine` does it, and asks first",
+            printable(&shell_quoted(&args.dir.to_string_lossy()))
+        )?;
+    } else if plan.is_needed() {
+        writeln!(out, "nothing was changed")?;
+    }
+    Ok(Outcome::of_damage(plan.is_needed() && done.is_none()))
+}
+
+/// Whether somebody says yes.
+fn ask(answers: &mut impl BufRead) -> Result<bool, CliError> {
+    eprint!("quarantine this damage and go on without what is lost? [y/N] ");
+    let mut answer = String::new();
+    // An answer that cannot be read is none.
+    let _ = answers.read_line(&mut answer);
+    Ok(is_yes(&answer))
+}
+
+fn is_yes(answer: &str) -> bool {
+    matches!(answer.trim(), "y" | "Y" | "yes" | "Yes" | "YES")
+}
+
+fn explain(out: &mut impl Write, dir: &Path, plan: &RepairPlan) -> Result<(), CliError> {
+    let name = dir.display().to_string();
+    let name = printable(&name);
+    if let Some(refused) = &plan.refused {
+        writeln!(out, "{name}: cannot be opened for writing as it is:")?;
+        write!(out, "  ")?;
+        write_damage(out, refused)?;
+    }
+    for loss in &plan.losses {
+        write_loss(out, loss)?;
+    }
+    let derived = plan
+        .verified
+        .damages
+        .iter()
+        .filter(|damage| is_made_anew(&damage.path));
+    for damage in derived {
+        write_damage(out, damage)?;
+        writeln!(
+            out,
+            "  no repair needed: made anew when the log is opened for writing"
+        )?;
+    }
+    if plan.kept > 0 {
+        writeln!(
+            out,
+            "{} quarantined before, and still damaged",
+            counted(plan.kept, "place")
+        )?;
+    }
+    if plan.healed > 0 {
+        writeln!(
+            out,
+            "{} quarantined before can be read again, and would come off the list",
+            counted(plan.healed, "place")
+        )?;
+    }
+    if !plan.is_needed() {
+        writeln!(out, "{name}: nothing to repair")?;
+        return Ok(());
+    }
+    let events: u64 = plan.losses.iter().map(|loss| loss.events).sum();
+    let bytes: u64 = plan.losses.iter().map(|loss| loss.bytes).sum();
+    writeln!(
+        out,
+        "to quarantine means: {} at {} stay lost, unless the damaged files are restored from a backup, which is better \
+         where there is one. {} are copied into quarantine files, and stay where they are too. Positions keep their \
+         place: whoever reads there gets an error, and none is given again. All else is read as before, and the log \
+         opens for writing.",
+        counted(events, "event"),
+        counted(plan.losses.len() as u64, "place"),
+        size(bytes)
+    )?;
+    if plan.forgets_versions {
+        writeln!(
+            out,
+            "the last versions of aggregates whose events were all dropped are forgotten: such an aggregate starts again \
+             at version 1"
+        )?;
+    }
+    if plan.losses.iter().any(|loss| !loss.is_known) {
+        writeln!(
+            out,
+            "where no index knows whose the lost events were, their versions may be given again, and conditions are \
+             decided without them"
+        )?;
+    }
+    Ok(())
+}
+
+fn is_made_anew(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    !name.ends_with(".seg") && !name.starts_with("versions-")
+}
+
+fn write_loss(out: &mut impl Write, loss: &Loss) -> Result<(), CliError> {
+    let damage = annals_engine::Damage {
+        path: loss.path.clone(),
+        offset: loss.offset,
+        first: loss.first,
+        last: loss.last,
+        what: loss.what.clone(),
+    };
+    write_damage(out, &damage)?;
+    let kept = match &loss.quarantine {
+        Some(path) => {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            format!("{} to be kept in {}", size(loss.bytes), printable(&name))
+        }
+        None => "no bytes are left of it".to_owned(),
+    };
+    writeln!(
+        out,
+        "  {} cannot be read; {kept}",
+        counted(loss.events, "event")
+    )?;
+    let mut names = |what: &str, names: Vec<String>| {
+        let shown = names.iter().take(NAMES_SHOWN).map(|name| printable(name));
+        let shown: Vec<_> = shown.collect();
+        if shown.is_empty() {
+            return Ok(());
+        }
+        let more = match names.len() - shown.len() {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        writeln!(out, "  {what}: {}{more}", shown.join(", "))
+    };
+    let aggregates = loss.aggregates.iter().map(ToString::to_string).collect();
+    names("aggregates", aggregates)?;
+    names("topics", loss.topics.clone())?;
+    if !loss.is_known {
+        writeln!(out, "  others may be affected: no index knows all of them")?;
+    }
+    Ok(())
+}
+
+#[derive(Debug, Serialize)]
+struct RepairJson {
+    needed: bool,
+    repaired: bool,
+    refused: Option<DamageJson>,
+    losses: Vec<LossJson>,
+    kept: u64,
+    healed: u64,
+    forgets_versions: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct LossJson {
+    file: String,
+    offset: u64,
+    bytes: u64,
+    /// Null, as is the last one, when no event is affected.
+    first_position: Option<u64>,
+    last_position: Option<u64>,
+    events: u64,
+    what: String,
+    aggregates: Vec<String>,
+    topics: Vec<String>,
+    all_known: bool,
+    quarantine: Option<String>,
+}
+
+impl RepairJson {
+    fn new(plan: &RepairPlan, repaired: bool) -> Self {
+        Self {
+            needed: plan.is_needed(),
+            repaired,
+            refused: plan.refused.as_ref().map(DamageJson::from),
+            losses: plan.losses.iter().map(LossJson::from).collect(),
+            kept: plan.kept,
+            healed: plan.healed,
+            forgets_versions: plan.forgets_versions,
+        }
+    }
+}
+
+impl From<&Loss> for LossJson {
+    fn from(loss: &Loss) -> Self {
+        let affects_events = loss.first <= loss.last;
+        Self {
+            file: loss.path.display().to_string(),
+            offset: loss.offset,
+            bytes: loss.bytes,
+            first_position: affects_events.then_some(loss.first),
+            last_position: affects_events.then_some(loss.last),
+            events: loss.events,
+            what: loss.what.clone(),
+            aggregates: loss.aggregates.iter().map(ToString::to_string).collect(),
+            topics: loss.topics.clone(),
+            all_known: loss.is_known,
+            quarantine: loss
+                .quarantine
+                .as_ref()
+                .map(|path| path.display().to_string()),
+        }
+    }
+}
+
+/// Aggregates and topics of a loss that are shown to people.
+const NAMES_SHOWN: usize = 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_clear_yes_is_one() {
+        for (answer, expected) in [
+            ("y\n", true),
+            ("yes\n", true),
+            ("", false),
+            ("\n", false),
+            ("yess\n", false),
+        ] {
+            assert_eq!(is_yes(answer), expected, "{answer:?}");
+        }
+        assert!(!ask(&mut &b"n\n"[..]).unwrap());
+    }
+}
