@@ -9,7 +9,7 @@ use clap::{ColorChoice, Parser, Subcommand};
 
 use crate::bench::EVENTS_MIN;
 
-/// An event log in one directory: try it, fill it, read it, check it.
+/// An event log in one directory: try it, fill it, read it, check it, keep a copy of it.
 #[derive(Debug, Parser)]
 #[command(name = "annals", version, color = ColorChoice::Never, propagate_version = true, after_long_help = EXIT_CODES)]
 pub(crate) struct Args {
@@ -25,6 +25,8 @@ pub(crate) enum Command {
     Stat(StatArgs),
     Verify(VerifyArgs),
     Repair(RepairArgs),
+    Backup(BackupArgs),
+    Restore(RestoreArgs),
     Bench(BenchArgs),
     #[command(hide = true)]
     BenchAppend(BenchAppendArgs),
@@ -280,6 +282,63 @@ pub(crate) struct RepairArgs {
     pub(crate) json: bool,
 }
 
+/// Make a backup of a log, while another process writes to it or not.
+///
+/// TO is new, empty, or holds an earlier backup of this log: then only what is new is brought. In it is every event that
+/// was durable at the start. It can be read and checked like a log (annals cat, stat, verify), and is not written to;
+/// `annals restore` makes a log of it. Interrupted, it stays the backup it was, or says that it is not whole: make it again.
+///
+/// Segments that are finished are linked where the file system can, which takes no room: that keeps what the log drops or
+/// loses by mistake, and not what the device loses. --copy copies them; so does another file system. Indexes and
+/// snapshots are not in it: they are made anew.
+///
+/// Exit code 0: made. 1: made, and there is damage in the log, which is in the backup too. 2: could not run.
+///
+/// With --json: `first_position`, `last_position`; `files` and `bytes` of all of it; `kept_files`, `linked_files`,
+/// `copied_files`, `copied_bytes`; `damages`, as verify has them.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = BACKUP_EXAMPLES)]
+pub(crate) struct BackupArgs {
+    /// Directory of the log.
+    pub(crate) dir: PathBuf,
+
+    /// Directory of the backup; created when missing.
+    pub(crate) to: PathBuf,
+
+    /// Copy what could be linked.
+    #[arg(long)]
+    pub(crate) copy: bool,
+
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Make a log of a backup.
+///
+/// Every file is checked against what the backup says as it is copied; one that is not right ends it. Then the log is
+/// opened once, and closed. Interrupted, it leaves a directory that nobody opens: restore again.
+///
+/// The log is the one that was backed up, as it was then, with the same id. What was appended since is not in it, and its
+/// positions are given again: let only one of the two go on, and have followers that have seen more start anew.
+///
+/// Exit code 0: restored. 1: the backup is damaged, and nothing was restored. 2: could not run.
+///
+/// With --json: `last_position`, `files`, `bytes`, and `created_us`, when the backup was made, microseconds since 1970.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = RESTORE_EXAMPLES)]
+pub(crate) struct RestoreArgs {
+    /// Directory of the backup.
+    pub(crate) backup: PathBuf,
+
+    /// Directory for the log: new, or empty.
+    pub(crate) dir: PathBuf,
+
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// Measure the log on a disk of yours, beside what that disk does at most
 ///
 /// W1                    durable appends of one thread, an event a commit
@@ -406,6 +465,16 @@ Examples:
   annals repair dogs
   annals repair dogs --quarantine
   annals repair dogs --quarantine --yes --json | jq '.losses[]'";
+
+const BACKUP_EXAMPLES: &str = "\
+Examples:
+  annals backup dogs dogs-backup
+  annals backup dogs other-disk/dogs-backup && annals verify other-disk/dogs-backup";
+
+const RESTORE_EXAMPLES: &str = "\
+Examples:
+  annals restore dogs-backup dogs-restored
+  annals restore dogs-backup dogs-restored --json | jq .last_position";
 
 const BENCH_EXAMPLES: &str = "\
 Examples:

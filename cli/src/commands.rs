@@ -1,5 +1,6 @@
 //! The commands, one file each, and what they have in common.
 
+pub(crate) mod backup;
 pub(crate) mod bench;
 pub(crate) mod cat;
 pub(crate) mod demo;
@@ -39,6 +40,8 @@ pub(crate) fn run(args: Args) -> Result<Outcome, CliError> {
         Command::Stat(args) => stat::run(&args, &mut out),
         Command::Verify(args) => verify::run(&args, &mut out),
         Command::Repair(args) => repair::run(&args, &mut out),
+        Command::Backup(args) => backup::run(&args, &mut out),
+        Command::Restore(args) => backup::restore(&args, &mut out),
         Command::Bench(args) => bench::run(&args, &mut out),
         Command::BenchAppend(args) => bench::append(&args, &mut out),
     }?;

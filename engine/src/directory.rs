@@ -5,10 +5,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use annals_segments::format::backup::{BACKUP_LEN_MAX, Backup, BackupState};
 use annals_segments::format::manifest::{MANIFEST_HEADER_LEN, MANIFEST_LEN_MAX, Manifest};
 use annals_segments::format::watermark::{WATERMARK_FILE_LEN, Watermark};
 use annals_segments::format::{
-    self, FormatError, LOCK_FILE, MANIFEST_FILES, TEMPORARY_SUFFIX, WATERMARK_FILE,
+    self, BACKUP_FILE, FormatError, LOCK_FILE, MANIFEST_FILES, TEMPORARY_SUFFIX, WATERMARK_FILE,
 };
 use annals_segments::{DirEntry, Disk, DiskFile, OpenMode};
 
@@ -61,11 +62,15 @@ impl Directory {
         Ok(Listing::new(entries))
     }
 
-    /// The newest valid manifest; `None` when neither copy is valid.
+    /// The newest valid manifest, that of a backup in its place; `None` when neither copy is valid.
     ///
     /// # Errors
-    /// [`Error::UnsupportedFormat`] when the only readable copy is of a later release.
+    /// [`Error::UnsupportedFormat`] when the only readable copy is of a later release; [`Error::NotALog`] in a backup
+    /// that is not whole.
     pub(crate) fn read_manifest(&self) -> Result<Option<Manifest>, Error> {
+        if let Some(backup) = self.read_backup()? {
+            return self.manifest_of(backup).map(Some);
+        }
         let mut newest: Option<Manifest> = None;
         let mut unsupported = None;
         for name in MANIFEST_FILES {
@@ -96,6 +101,61 @@ impl Directory {
         match unsupported {
             Some(error) => Err(error),
             None => Ok(newest),
+        }
+    }
+
+    /// What a backup in this directory is made of; `None` when it is none.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`], [`Error::UnsupportedFormat`], [`Error::Io`].
+    pub(crate) fn read_backup(&self) -> Result<Option<Backup>, Error> {
+        let path = self.file(BACKUP_FILE);
+        let file = match self.disk.open(&path, OpenMode::Read) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            file => file.map_err(Error::io(&path, "read the file"))?,
+        };
+        let bytes = file
+            .read_up_to(BACKUP_LEN_MAX)
+            .map_err(Error::io(&path, "read the file"))?;
+        let backup = Backup::decode(&bytes);
+        // It holds no event itself.
+        backup
+            .map(Some)
+            .map_err(|fault| corrupt(&path, 0, 1, 0, fault))
+    }
+
+    fn manifest_of(&self, backup: Backup) -> Result<Manifest, Error> {
+        let (found, expected) = match backup.state {
+            BackupState::Whole { manifest, .. } => return Ok(manifest),
+            BackupState::Unfinished => (
+                "a backup that was cut short",
+                "a whole one; make the backup again",
+            ),
+            BackupState::Restoring => (
+                "a log whose restoration was cut short",
+                "a whole one; restore it again",
+            ),
+        };
+        Err(Error::NotALog {
+            path: self.path.clone(),
+            found: found.into(),
+            expected,
+        })
+    }
+
+    /// Refuses a backup: it is not written to.
+    ///
+    /// # Errors
+    /// [`Error::NotALog`].
+    pub(crate) fn check_no_backup(&self) -> Result<(), Error> {
+        let path = self.file(BACKUP_FILE);
+        match self.disk.open(&path, OpenMode::Read) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            _ => Err(Error::NotALog {
+                path: self.path.clone(),
+                found: "the backup of a log, or one whose restoration was cut short".into(),
+                expected: "the log itself; restore it into another directory, or open this one read-only",
+            }),
         }
     }
 
@@ -220,6 +280,7 @@ impl Listing {
                 listing.temporary.push(name);
             } else if name == LOCK_FILE
                 || name == WATERMARK_FILE
+                || name == BACKUP_FILE
                 || MANIFEST_FILES.contains(&name.as_str())
             {
                 listing.has_log_files = true;
@@ -264,6 +325,7 @@ fn is_unfinished(name: &str) -> bool {
             || format::parse_heads_file_name(name).is_some()
             || format::parse_versions_file_name(name).is_some()
             || name.starts_with(format::QUARANTINE_PREFIX)
+            || name == BACKUP_FILE
     })
 }
 

@@ -34,12 +34,14 @@
 //! | keep states of aggregates | [`Log::snapshots`] |
 //! | drop the oldest events | [`Log::truncate_before`], held up by [`Log::set_follower`] |
 //! | look after it | [`Log::stats`], [`Log::verify`], [`Log::recovery`] |
+//! | keep a copy | [`Log::backup`] while it is written to, [`LogOptions::restore`] |
 //! | go on with a damaged one | [`LogOptions::repair`] |
 //!
 //! Reads of one aggregate, of an event by its id and of versions see buffered events; reads by query and followers see
 //! an event once it is durable. Event ids are those of the crate `uuid`, version 1.
 
 mod aggregate_id;
+mod backup;
 mod batch;
 mod changed;
 mod checkpoint;
@@ -82,6 +84,7 @@ mod writer;
 
 pub use aggregate_id::AggregateId;
 pub use annals_segments::format::record::Encoding;
+pub use backup::{BackupMode, BackupReport, RestoreReport};
 pub use batch::{Batch, Durability, Expected, NewEvent, Version};
 pub use error::{Error, ExpectedVersion, Limit};
 pub use event::{Event, RecordedEvent};

@@ -14,6 +14,7 @@ use annals_segments::sync::{Mutex, RwLock, thread};
 use uuid::Uuid;
 
 use crate::aggregate_id::AggregateId;
+use crate::backup::{BackupMode, BackupReport};
 use crate::batch::{Batch, Durability};
 use crate::changed::Changed;
 use crate::checkpoint;
@@ -384,6 +385,27 @@ impl Log {
     /// [`Error::Io`] when the disk refuses to be read. Damage is no error: it is in the report.
     pub fn verify(&self, progress: impl FnMut(u64, u64)) -> Result<VerifyReport, Error> {
         crate::verify::verify(&self.handle.inner, progress)
+    }
+
+    /// Makes a backup in `to`, while appends go on: every event that is durable now, and nothing half of a batch. `to` is
+    /// new, empty, or holds an earlier backup of this log, which is then brought up to date and takes what is new. A backup
+    /// is opened and verified like a log, read-only; [`LogOptions::restore`] makes a log of it. `progress` is told the bytes
+    /// done and the bytes of all. In a log opened read-only: what it shows.
+    ///
+    /// Cut short at any point, it leaves the backup that was there, or one that says it is not whole; made again, it goes
+    /// on from there. Snapshots and indexes are not in it: they are made anew.
+    ///
+    /// # Errors
+    /// [`Error::NotALog`] when `to` holds something else, or a backup of another log or of a later state of it;
+    /// [`Error::Locked`] while another backup is made there; [`Error::Io`], [`Error::Closed`]. Damage is no error: it is
+    /// in the report, and in the backup as it is in the log.
+    pub fn backup(
+        &self,
+        to: impl AsRef<Path>,
+        mode: BackupMode,
+        progress: impl FnMut(u64, u64),
+    ) -> Result<BackupReport, Error> {
+        crate::backup::backup(&self.handle.inner, to.as_ref(), mode, progress)
     }
 
     /// The directory of the log.

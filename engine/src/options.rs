@@ -9,6 +9,7 @@ use annals_segments::{
     Clock, Disk, MemoryDisk, PreadDisk, Random, RealDisk, SystemClock, SystemRandom,
 };
 
+use crate::backup::RestoreReport;
 use crate::error::Error;
 use crate::log::Log;
 use crate::repair::Repair;
@@ -190,6 +191,28 @@ impl LogOptions {
     pub fn open_read_only(self, dir: impl AsRef<Path>) -> Result<Log, Error> {
         self.check()?;
         Log::open_read_only_with(dir.as_ref(), self.with_read_io())
+    }
+
+    /// Makes a log in `dir`, which is new or empty, of the [backup](Log::backup) in `backup`: each file is checked as it is
+    /// copied, and the log is opened once, and closed. `progress` is told the bytes done and the bytes of all. Cut short,
+    /// it leaves a directory that nobody opens, and can be done again.
+    ///
+    /// The log is the one that was backed up, at that moment, and has its id: what was appended since is not there, and
+    /// its positions will be given again. So only one of the two may be written to, and followers that have seen more than the
+    /// restored one holds start again.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] when a file is not as the backup says; [`Error::NotALog`] when there is no whole backup, or
+    /// `dir` holds something; [`Error::InvalidOption`], [`Error::Io`].
+    pub fn restore(
+        self,
+        backup: impl AsRef<Path>,
+        dir: impl AsRef<Path>,
+        progress: impl FnMut(u64, u64),
+    ) -> Result<RestoreReport, Error> {
+        self.check()?;
+        let options = self.with_read_io();
+        crate::backup::restore(options, backup.as_ref(), dir.as_ref(), progress)
     }
 
     /// Looks at a damaged log in `dir`, to go on with what is left of it: takes the lock, reads and checks every byte,

@@ -66,6 +66,7 @@ pub(crate) fn open(dir: &Path, options: LogOptions) -> Result<Arc<Inner>, Error>
         path: dir.to_owned(),
     };
     check_place(&directory, options.create)?;
+    directory.check_no_backup()?;
     let lock = take_lock(&directory)?;
     let listing = directory.list()?;
     let manifest = directory.read_manifest()?;

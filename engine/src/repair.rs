@@ -46,7 +46,7 @@ use crate::view::View;
 
 mod extents;
 
-use extents::{Extent, damaged_extents};
+pub(crate) use extents::{Extent, damaged_extents};
 
 /// A log that is looked at to be repaired. Nobody else writes to it as long as this lives.
 #[derive(Debug)]
@@ -146,6 +146,7 @@ impl Repair {
             path: dir.to_owned(),
         };
         check_place(&directory, false)?;
+        directory.check_no_backup()?;
         let lock = take_lock(&directory)?;
         let inner = open_to_repair(&directory, &options)?;
         let mut look = Look {

@@ -377,6 +377,13 @@ impl Check<'_> {
     fn manifests(&mut self) -> Result<(), Error> {
         // Not while one is being overwritten.
         let inner = self.inner;
+        if inner.directory.read_backup()?.is_some() {
+            // It has the manifest in its list.
+            for (path, what) in crate::backup::damaged_files(&inner.directory)? {
+                self.damage(&path, 0, 1, 0, what);
+            }
+            return Ok(());
+        }
         let _manifest = inner.manifest.lock();
         let mut missing = 0;
         for name in MANIFEST_FILES {

@@ -63,6 +63,16 @@ pub trait Disk: Debug + Send + Sync {
     /// Renames a file, replacing what `to` named. Both lie in one directory.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
+    /// Gives a file a second name, in another directory of the same file system maybe; the names are equals.
+    ///
+    /// # Errors
+    /// `Unsupported` or `CrossesDevices` where that cannot be, and whatever else the system says: who asks copies then.
+    /// `AlreadyExists` when the new name is taken.
+    fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let _ = (from, to);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
 

@@ -1,5 +1,6 @@
 #![doc = include_str!("../FORMAT.md")]
 
+pub mod backup;
 pub mod frame;
 pub mod manifest;
 pub mod quarantined;
@@ -70,6 +71,8 @@ pub const VERSIONS_PREFIX: &str = "versions-";
 pub const SNAPSHOTS_DIR: &str = "snapshots";
 /// Suffix of a file that is still being written; deleted at open.
 pub const TEMPORARY_SUFFIX: &str = ".tmp";
+/// What a backup is made of; a directory with it is no log to be written to.
+pub const BACKUP_FILE: &str = "BACKUP";
 /// Prefix of a file that keeps bytes recovery took out of the log.
 pub const QUARANTINE_PREFIX: &str = "quarantine-";
 
@@ -241,6 +244,22 @@ pub const fn align_up(len: usize) -> usize {
 /// CRC-32 of bytes that are kept or copied whole; 0 of none.
 pub fn file_checksum(bytes: &[u8]) -> u32 {
     crc32fast::hash(bytes)
+}
+
+/// As [`file_checksum`], of bytes that come a part at a time.
+#[derive(Clone, Debug, Default)]
+pub struct Checksum(crc32fast::Hasher);
+
+impl Checksum {
+    /// Takes the next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The checksum of them all.
+    pub fn finish(self) -> u32 {
+        self.0.finalize()
+    }
 }
 
 /// Refuses fewer than `expected` bytes.

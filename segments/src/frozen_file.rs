@@ -46,22 +46,52 @@ impl AsRef<[u8]> for FrozenFile {
 ///
 /// After a crash at any point the name is absent, the old file, or the whole new one.
 pub fn write_finished(disk: &dyn Disk, dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
-    write_named(disk, dir, name, bytes, |file| file.sync_data())?;
+    write_filled(disk, dir, name, |file| file.write_all_at(bytes, 0))?;
     disk.sync_dir(dir)
+}
+
+/// As [`write_finished`], filled by the caller, a part at a time. The directory is not synced yet: for who writes many.
+pub fn write_filled(
+    disk: &dyn Disk,
+    dir: &Path,
+    name: &str,
+    fill: impl FnOnce(&dyn DiskFile) -> io::Result<()>,
+) -> io::Result<()> {
+    write_named(disk, dir, name, |file| {
+        fill(file)?;
+        file.sync_data()
+    })
+}
+
+/// Has `name` be another name of the file at `from`, which is finished too, in the place of what it named. The
+/// directory is not synced yet.
+///
+/// # Errors
+/// Those of [`Disk::hard_link`]: then nothing was changed.
+pub fn link_finished(disk: &dyn Disk, from: &Path, dir: &Path, name: &str) -> io::Result<()> {
+    let temporary = dir.join(format!("{name}{}", crate::format::TEMPORARY_SUFFIX));
+    match disk.remove(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    disk.hard_link(from, &temporary)?;
+    disk.rename(&temporary, &dir.join(name))?;
+    // Two names of one file are not replaced by each other: then the first of them is still there.
+    let _ = disk.remove(&temporary);
+    Ok(())
 }
 
 /// As [`write_finished`] without a sync: after a crash of the system the name may stand for anything. For
 /// files whose content proves itself and that are worth no wait of the device.
 pub fn write_unsynced(disk: &dyn Disk, dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
-    write_named(disk, dir, name, bytes, |_| Ok(()))
+    write_named(disk, dir, name, |file| file.write_all_at(bytes, 0))
 }
 
 fn write_named(
     disk: &dyn Disk,
     dir: &Path,
     name: &str,
-    bytes: &[u8],
-    sync: impl FnOnce(&dyn DiskFile) -> io::Result<()>,
+    fill: impl FnOnce(&dyn DiskFile) -> io::Result<()>,
 ) -> io::Result<()> {
     let temporary = dir.join(format!("{name}{}", crate::format::TEMPORARY_SUFFIX));
     match disk.remove(&temporary) {
@@ -69,8 +99,7 @@ fn write_named(
         _ => {}
     }
     let file = disk.open(&temporary, OpenMode::CreateNew)?;
-    let written = file.write_all_at(bytes, 0).and_then(|()| sync(&*file));
-    if let Err(error) = written {
+    if let Err(error) = fill(&*file) {
         // Best effort: leftovers of this name are removed at the next open too.
         let _ = disk.remove(&temporary);
         return Err(error);

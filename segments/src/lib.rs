@@ -19,6 +19,6 @@ pub use disk::{
     DirEntry, Disk, DiskFile, DiskLock, HeldBytes, Mapping, MemoryDisk, OpenMode, PreadDisk,
     RealDisk,
 };
-pub use frozen_file::{FrozenFile, write_finished, write_unsynced};
+pub use frozen_file::{FrozenFile, link_finished, write_filled, write_finished, write_unsynced};
 pub use scan::{LaterFrame, ScanEnd, ScanStop, find_later_frame, last_written_byte, scan_frames};
 pub use segment_file::{Room, SegmentFile};

@@ -6,6 +6,7 @@
 )]
 
 mod append;
+mod backup;
 mod checkpoint;
 mod conditions;
 mod damage;

@@ -12,6 +12,7 @@
     reason = "a test that cannot go on fails where it stands"
 )]
 
+mod backup;
 mod bench;
 mod cat;
 mod crash;

@@ -192,6 +192,15 @@ fn read_directory(
                 expected: "at least one; open it for writing once",
             });
         }
+        let mut listing = listing;
+        if directory.read_backup()?.is_some() {
+            // What a later backup has brought before it was cut short is no part of this one.
+            let named = manifest
+                .as_ref()
+                .and_then(|manifest| manifest.segments.last());
+            let named = named.map_or(0, |last| last.number);
+            listing.segments.retain(|(number, _)| *number <= named);
+        }
         let mut opening = Opening::new(directory.clone(), options.clone(), listing, manifest)?;
         let is_table_damaged = opening.dropped.as_ref().is_some_and(Dropped::is_damaged);
         if is_table_damaged && attempts < READ_ATTEMPTS && directory.read_manifest()? != again {

@@ -8,18 +8,18 @@ use annals_segments::{ScanStop, find_later_frame, last_written_byte, scan_frames
 
 /// A damaged place in a segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Extent {
+pub(crate) struct Extent {
     /// Its bytes.
-    pub(super) offsets: Range<usize>,
+    pub(crate) offsets: Range<usize>,
     /// Positions that may be lost; empty when no event is affected.
-    pub(super) positions: Range<u64>,
+    pub(crate) positions: Range<u64>,
     /// What is wrong.
-    pub(super) fault: FormatError,
+    pub(crate) fault: FormatError,
 }
 
 /// The damaged places between `start`, where a frame should be, and the end of `bytes`, ascending. What is sound
 /// takes the positions in `positions`: no place leads out of them, and those that nothing sound takes lie in one.
-pub(super) fn damaged_extents(
+pub(crate) fn damaged_extents(
     bytes: &[u8],
     start: usize,
     salt: u64,

@@ -124,6 +124,20 @@ impl Disk for MemoryDisk {
         Ok(())
     }
 
+    fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut tree = self.tree.write();
+        let (from, to) = (names(from), names(to));
+        let inode = Arc::clone(tree.file(&from)?);
+        let (directory, name) = tree.parent_mut(&to)?;
+        if directory.entries.contains_key(name) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        directory
+            .entries
+            .insert(name.to_os_string(), Node::File(inode));
+        Ok(())
+    }
+
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut tree = self.tree.write();
         let names = names(path);
