@@ -284,6 +284,16 @@ pub enum Error {
         dir: PathBuf,
     },
 
+    /// The log was opened by the process that this one was forked from, and is that one's: nothing was written. Reads go
+    /// on, of what was there.
+    #[error("{dir}: opened by process {process}, used in a child of it; open it in the child, once the parent has closed it", dir = dir.display())]
+    Forked {
+        /// The log.
+        dir: PathBuf,
+        /// The process that opened it.
+        process: u32,
+    },
+
     /// The log has been closed.
     #[error("the log is closed; open it again")]
     Closed,

@@ -7,10 +7,10 @@ use std::ops::RangeBounds;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use annals_segments::DiskLock;
 use annals_segments::format::manifest::Manifest;
 use annals_segments::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use annals_segments::sync::{Mutex, RwLock, thread};
+use annals_segments::{DiskLock, ForkGuard};
 use uuid::Uuid;
 
 use crate::aggregate_id::AggregateId;
@@ -418,6 +418,7 @@ impl Log {
     ///
     /// # Errors
     /// [`Error::Indeterminate`] when the last sync failed: what was acknowledged as buffered may be lost.
+    /// [`Error::Forked`] in a child: the log stays its parent's.
     pub fn close(&self) -> Result<(), Error> {
         self.handle.inner.close()
     }
@@ -437,6 +438,7 @@ pub(crate) struct Inner {
     pub(crate) writer: Mutex<Option<Writer>>,
     pub(crate) manifest: Mutex<Manifest>,
     pub(crate) read_only: bool,
+    fork_guard: ForkGuard,
     set: RwLock<Arc<SegmentSet>>,
     tracking: RwLock<BTreeMap<Box<str>, u64>>,
     visible: AtomicU64,
@@ -499,6 +501,7 @@ impl Inner {
             meter: Meter::default(),
             follower: Follower::default(),
             read_only: opened.writer.is_none(),
+            fork_guard: ForkGuard::default(),
             writer: Mutex::new(opened.writer),
             manifest: Mutex::new(opened.manifest),
             set: RwLock::new(Arc::new(opened.set)),
@@ -727,6 +730,10 @@ impl Inner {
     }
 
     pub(crate) fn close(&self) -> Result<(), Error> {
+        if self.fork_guard.is_forked() {
+            // Before anything is locked or waited for: who would let go of it is not there.
+            return Err(self.forked());
+        }
         // What was submitted is committed first.
         self.queue.close();
         self.join_committer();
@@ -770,6 +777,9 @@ impl Inner {
 
     /// Why the log takes no appends, if so.
     pub(crate) fn refusal(&self) -> Option<Error> {
+        if self.fork_guard.is_forked() {
+            return Some(self.forked());
+        }
         if self.read_only {
             let dir = self.directory.path.clone();
             return Some(Error::ReadOnly { dir });
@@ -780,6 +790,13 @@ impl Inner {
         self.poison.get().map(|reason| Error::Poisoned {
             reason: reason.clone(),
         })
+    }
+
+    fn forked(&self) -> Error {
+        Error::Forked {
+            dir: self.directory.path.clone(),
+            process: self.fork_guard.process(),
+        }
     }
 
     pub(crate) fn is_poisoned(&self) -> bool {

@@ -9,6 +9,7 @@ mod clock;
 pub mod disk;
 pub mod format;
 mod frozen_file;
+mod process;
 mod scan;
 mod segment_file;
 #[doc(hidden)]
@@ -20,5 +21,6 @@ pub use disk::{
     RealDisk,
 };
 pub use frozen_file::{FrozenFile, link_finished, write_filled, write_finished, write_unsynced};
+pub use process::ForkGuard;
 pub use scan::{LaterFrame, ScanEnd, ScanStop, find_later_frame, last_written_byte, scan_frames};
 pub use segment_file::{Room, SegmentFile};

@@ -11,6 +11,7 @@ mod checkpoint;
 mod conditions;
 mod damage;
 mod follow;
+mod fork;
 mod fuzz_seeds;
 mod kill;
 mod limits;

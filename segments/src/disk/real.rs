@@ -20,17 +20,20 @@ compile_error!(
     "annals-segments needs a Unix: positioned reads and writes, flock, fsync of directories"
 );
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::slice;
 use std::sync::Arc;
 
 use memmap2::{MmapOptions, MmapRaw};
+use parking_lot::Mutex;
 
 use super::{DirEntry, Disk, DiskFile, DiskLock, Mapping, OpenMode};
+use crate::process::ForkGuard;
 
 /// The file system of the operating system.
 #[derive(Clone, Copy, Debug, Default)]
@@ -132,10 +135,19 @@ impl Disk for RealDisk {
             .create(true)
             .truncate(false)
             .open(path)?;
-        // `flock` belongs to this opening of the file, so a second one in this process waits too;
-        // a POSIX record lock belongs to the process and would be granted twice.
+        // `flock` belongs to this opening of the file, so that a second one in this process is refused too. But where
+        // a file system makes a POSIX record lock of it, that belongs to the process and is granted twice, and let go of
+        // when any opening of the file is closed: so the process keeps a list of its own.
+        let metadata = file.metadata()?;
+        let Some(listed) = Listed::enter((metadata.dev(), metadata.ino())) else {
+            return Ok(None);
+        };
         match file.try_lock() {
-            Ok(()) => Ok(Some(Box::new(RealLock { file }))),
+            Ok(()) => Ok(Some(Box::new(RealLock {
+                file,
+                guard: ForkGuard::default(),
+                _listed: listed,
+            }))),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(error),
         }
@@ -250,9 +262,34 @@ impl Mapping for RealMapping {
     }
 }
 
+/// The lock files that this process holds, by device and inode.
+static LOCKED: Mutex<BTreeSet<(u64, u64)>> = Mutex::new(BTreeSet::new());
+
+/// A place in the list of this process.
+#[derive(Debug)]
+struct Listed((u64, u64));
+
+impl Listed {
+    /// `None` when it is taken.
+    fn enter(file: (u64, u64)) -> Option<Self> {
+        let is_new = LOCKED.lock().insert(file);
+        // Not made when it is taken: dropping it would take it off the list.
+        is_new.then(|| Self(file))
+    }
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        LOCKED.lock().remove(&self.0);
+    }
+}
+
 #[derive(Debug)]
 struct RealLock {
     file: File,
+    guard: ForkGuard,
+    /// Let go of after the lock itself.
+    _listed: Listed,
 }
 
 impl DiskLock for RealLock {
@@ -264,6 +301,10 @@ impl DiskLock for RealLock {
 
 impl Drop for RealLock {
     fn drop(&mut self) {
+        // A child shares the lock with its parent, whose it is.
+        if self.guard.is_forked() {
+            return;
+        }
         // Closing would not do: a child that another thread has forked but that has not yet called
         // exec shares the opening, and with it the lock. Should unlocking fail, closing remains.
         let _ = self.file.unlock();
