@@ -16,7 +16,7 @@ use annals_segments::{FrozenFile, write_unsynced};
 use crate::directory::Directory;
 use crate::error::Error;
 use crate::log::Inner;
-use crate::segment::{LogIdentity, Segment};
+use crate::segment::{LogIdentity, Segment, derived_len_max};
 
 /// The first events of a segment, by their checkpoint.
 #[derive(Debug)]
@@ -42,7 +42,8 @@ impl Front {
         durable: u64,
     ) -> Option<Self> {
         let path = directory.checkpoint(number);
-        let file = FrozenFile::open(&*directory.disk, &path).ok()?;
+        let len_max = derived_len_max(bytes.len() as u64);
+        let file = FrozenFile::open(&*directory.disk, &path, len_max).ok()?;
         let first = Frame::parse(bytes.get(SEGMENT_HEADER_LEN..)?, salt).ok()?;
         let identity = Identity {
             log_id: log.id,

@@ -111,7 +111,7 @@ impl Dropped {
         first_position: u64,
     ) -> Result<Self, Error> {
         let path = directory.file(&versions_file_name(first_position));
-        let table = match FrozenFile::open(&*directory.disk, &path) {
+        let table = match FrozenFile::open(&*directory.disk, &path, TABLE_LEN_MAX) {
             Ok(file) => VersionTable::open(file),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(FormatError::TooShort {
                 structure: "table of last versions",
@@ -184,6 +184,10 @@ impl Dropped {
         })
     }
 }
+
+/// Bytes of a table of last versions: at most this, of half a thousand million aggregates. The table stands for events
+/// that are gone, so nothing else bounds it.
+const TABLE_LEN_MAX: u64 = 16 << 30;
 
 fn another(field: &'static str, found: u64) -> FormatError {
     FormatError::Field {

@@ -9,7 +9,7 @@ use annals_index::{Heads, HeadsIdentity};
 use annals_segments::FrozenFile;
 
 use crate::directory::Directory;
-use crate::segment::LogIdentity;
+use crate::segment::{LogIdentity, derived_len_max};
 
 /// See the module.
 #[derive(Debug)]
@@ -20,10 +20,18 @@ pub(crate) struct HeadsFile {
 }
 
 impl HeadsFile {
-    /// The table that covers segments up to `covers`, when it is there and its header is sound.
-    pub(crate) fn open(directory: &Directory, log: &LogIdentity, covers: u64) -> Option<Self> {
+    /// The table that covers segments up to `covers`, when it is there and its header is sound. `log_len`: the bytes of
+    /// the segments that may be in it.
+    pub(crate) fn open(
+        directory: &Directory,
+        log: &LogIdentity,
+        covers: u64,
+        log_len: u64,
+    ) -> Option<Self> {
         let path = directory.heads(covers);
-        let file = FrozenFile::open(&*directory.disk, &path).ok()?;
+        // Keys of segments that were dropped may stand in it for a while.
+        let len_max = derived_len_max(log_len.max(DROPPED_LEN));
+        let file = FrozenFile::open(&*directory.disk, &path, len_max).ok()?;
         let identity = HeadsIdentity {
             log_id: log.id,
             covers,
@@ -59,3 +67,6 @@ impl HeadsFile {
         is_sound.then_some(&self.heads)
     }
 }
+
+/// Bytes of dropped segments whose keys a table may still have, at least: it is not read beyond, and made anew.
+const DROPPED_LEN: u64 = 1 << 30;

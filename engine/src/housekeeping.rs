@@ -517,7 +517,8 @@ fn fold_when_due(inner: &Inner, is_quiet: bool) -> Result<(), Error> {
         &bytes,
     )
     .map_err(Error::io(&path, "write the heads"))?;
-    let Some(heads) = HeadsFile::open(directory, &inner.log, identity.covers) else {
+    let Some(heads) = HeadsFile::open(directory, &inner.log, identity.covers, set.sealed_len())
+    else {
         return Ok(());
     };
     // Both in one: whoever finds them named and not in use takes them for damaged.

@@ -758,7 +758,10 @@ impl Opening {
         set.segments.push(writer.segment.clone());
         set.heads = match self.manifest.heads {
             0 => None,
-            covers => HeadsFile::open(&self.directory, &self.log, covers).map(Arc::new),
+            covers => {
+                let log_len = set.sealed_len();
+                HeadsFile::open(&self.directory, &self.log, covers, log_len).map(Arc::new)
+            }
         };
         set.dropped = self.dropped.map(Arc::new);
         writer.tracking.clone_from(&self.tracking);

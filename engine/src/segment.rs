@@ -458,7 +458,8 @@ impl Segment {
     /// The sealed form of the index, when its file is there and sound.
     pub(crate) fn open_index(&self) -> Option<SealedIndex<FrozenFile>> {
         let path = self.directory.index(self.number);
-        let file = FrozenFile::open(&*self.directory.disk, &path).ok()?;
+        let len_max = derived_len_max(self.sealed.get()?.end);
+        let file = FrozenFile::open(&*self.directory.disk, &path, len_max).ok()?;
         let opened = SealedIndex::open(file, &self.identity()?);
         let verified = opened.and_then(|index| index.verify_checksum().map(|()| index));
         verified
@@ -815,6 +816,12 @@ impl Segment {
     pub(crate) fn corrupt(&self, offset: usize, position: u64, source: FormatError) -> Error {
         corrupt(&self.path, offset, position, position, source)
     }
+}
+
+/// Bytes that an index of so many bytes of log can have: a tag of two bytes has the dearest place in it, and that takes
+/// less than 32 times as much. What is longer is none of ours, and is not read.
+pub(crate) fn derived_len_max(log_len: u64) -> u64 {
+    log_len.saturating_mul(32).saturating_add(1 << 20)
 }
 
 /// Whether these places of one segment, ascending, take all of these positions; both inclusive.

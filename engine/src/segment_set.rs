@@ -35,6 +35,12 @@ impl SegmentSet {
         self.heads.as_ref()?.sound()
     }
 
+    /// Bytes of the log in sealed segments.
+    pub(crate) fn sealed_len(&self) -> u64 {
+        let sealed = self.segments.iter().filter_map(|one| one.sealed_entry());
+        sealed.map(|entry| entry.end).sum()
+    }
+
     /// The segment of this number.
     pub(crate) fn segment(&self, number: u64) -> Option<&Arc<Segment>> {
         Some(&self.segments[self.place(number)?])

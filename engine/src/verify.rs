@@ -15,7 +15,7 @@ use crate::dropped::Dropped;
 use crate::error::Error;
 use crate::log::Inner;
 use crate::report::{Damage, VerifyReport};
-use crate::segment::Segment;
+use crate::segment::{Segment, derived_len_max};
 use crate::view::View;
 
 pub(crate) fn verify(
@@ -287,7 +287,8 @@ impl Check<'_> {
         is_sound: bool,
     ) {
         let path = self.inner.directory.index(segment.number);
-        let file = match FrozenFile::open(&*self.inner.directory.disk, &path) {
+        let len_max = derived_len_max(segment_len(segment));
+        let file = match FrozenFile::open(&*self.inner.directory.disk, &path, len_max) {
             Ok(file) => file,
             // A missing index is derived at the next open; the log is no worse for it.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return,

@@ -16,13 +16,18 @@ pub struct FrozenFile {
 }
 
 impl FrozenFile {
-    /// Maps or reads the file at `path`, which must be finished as described in this module.
+    /// Maps or reads the file at `path`, which must be finished as described in this module and has no more than `len_max`
+    /// bytes: where it is not mapped, all of it comes into memory.
     ///
     /// # Errors
-    /// Those of opening, mapping and reading.
-    pub fn open(disk: &dyn Disk, path: &Path) -> io::Result<Self> {
+    /// Those of opening, mapping and reading; `FileTooLarge` before anything is allocated.
+    pub fn open(disk: &dyn Disk, path: &Path, len_max: u64) -> io::Result<Self> {
         let file = disk.open(path, OpenMode::Read)?;
-        let len = usize::try_from(file.len()?).map_err(|_| io::ErrorKind::FileTooLarge)?;
+        let len = file.len()?;
+        if len > len_max {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        let len = usize::try_from(len).map_err(|_| io::ErrorKind::FileTooLarge)?;
         let mapping = file.map(len)?;
         mapping.fetch(0..len, len)?;
         Ok(Self { mapping })

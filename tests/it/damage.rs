@@ -322,3 +322,36 @@ fn a_disk_that_changes_what_recovery_writes_is_an_error_and_no_panic() {
     assert!(matches!(opened, Err(Error::Io { .. })), "{opened:?}");
     assert_eq!(open(&left.memory.fork(), 3).unwrap().head(), 5);
 }
+
+#[test]
+fn derived_files_of_absurd_length_are_not_read_into_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = || Log::options().segment_len(64 << 10).background(false);
+    let log = options().open(dir.path()).unwrap();
+    let files = || {
+        let entries = std::fs::read_dir(dir.path()).unwrap().map(Result::unwrap);
+        let names = entries.map(|entry| entry.file_name().into_string().unwrap());
+        names
+            .filter(|name| name.ends_with(".idx") || name.starts_with("heads-"))
+            .collect::<Vec<_>>()
+    };
+    while files().len() < 10 || !files().iter().any(|name| name.starts_with("heads-")) {
+        let _ = log.append(event("a", "Was", vec![1; 3000])).unwrap();
+    }
+    let head = log.head();
+    log.close().unwrap();
+    drop(log);
+    // Sparse, and more than any memory. What a read would take shows in how long it takes.
+    for name in files() {
+        let mut options = std::fs::OpenOptions::new();
+        let file = options.write(true).open(dir.path().join(name)).unwrap();
+        file.set_len(1 << 42).unwrap();
+    }
+    let pread = || options().read_io(annals_engine::ReadIo::Pread);
+    for log in [pread().open_read_only(dir.path()), pread().open(dir.path())] {
+        let log = log.unwrap();
+        assert_eq!(count_of(&log, "a") as u64, head);
+        assert_eq!(log.version(&id("b")).unwrap(), None);
+        drop(log);
+    }
+}

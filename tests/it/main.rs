@@ -8,6 +8,7 @@
 mod append;
 mod backup;
 mod checkpoint;
+mod clock;
 mod conditions;
 mod damage;
 mod follow;

@@ -210,7 +210,12 @@ impl Step {
             set.heads = None;
         } else if manifest.heads != inner.manifest.lock().heads || set.heads.is_none() {
             // A table that is gone again already is followed by another.
-            let newer = HeadsFile::open(&inner.directory, &inner.log, manifest.heads);
+            let newer = HeadsFile::open(
+                &inner.directory,
+                &inner.log,
+                manifest.heads,
+                set.sealed_len(),
+            );
             set.heads = newer.map(Arc::new).or(set.heads);
         }
         let newest = set.segments.len().saturating_sub(INDEXES_LATE_MAX);

@@ -138,7 +138,10 @@ fn open_at(
     }
     set.heads = match opening.manifest.heads {
         0 => None,
-        covers => HeadsFile::open(&opening.directory, &opening.log, covers).map(Arc::new),
+        covers => {
+            let log_len = set.sealed_len();
+            HeadsFile::open(&opening.directory, &opening.log, covers, log_len).map(Arc::new)
+        }
     };
     set.dropped = opening.dropped.take().map(|mut dropped| {
         // With the manifests lost, and no table, what is there says where the log starts.

@@ -67,6 +67,7 @@ promises! {
     a_rename_replaces_its_target
     a_rename_to_itself_keeps_the_file
     renaming_and_removing_what_is_missing_is_not_found
+    a_link_is_an_equal_name_and_takes_none_that_is_taken
     missing_parents_are_created
     creating_a_directory_twice_is_fine
     a_file_in_the_way_of_a_directory_is_an_error
@@ -322,6 +323,21 @@ fn renaming_and_removing_what_is_missing_is_not_found(disk: &dyn Disk, root: &Pa
     );
     assert_kind(disk.remove(&root.join("a")), ErrorKind::NotFound);
     assert_eq!(content(disk, &root.join("b")), b"kept");
+}
+
+fn a_link_is_an_equal_name_and_takes_none_that_is_taken(disk: &dyn Disk, root: &Path) {
+    let (one, other) = (root.join("one"), root.join("other"));
+    let file = disk.open(&one, OpenMode::CreateNew).unwrap();
+    file.write_all_at(b"before", 0).unwrap();
+    disk.hard_link(&one, &other).unwrap();
+    file.write_all_at(b"behind", 0).unwrap();
+    let again = disk.hard_link(&one, &other).unwrap_err();
+    assert_eq!(again.kind(), ErrorKind::AlreadyExists);
+    let missing = disk.hard_link(&root.join("none"), &root.join("new"));
+    assert_eq!(missing.unwrap_err().kind(), ErrorKind::NotFound);
+    disk.remove(&one).unwrap();
+    let linked = disk.open(&other, OpenMode::Read).unwrap();
+    assert_eq!(linked.read_all(100).unwrap(), b"behind");
 }
 
 fn missing_parents_are_created(disk: &dyn Disk, root: &Path) {
