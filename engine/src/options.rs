@@ -19,7 +19,8 @@ use crate::repair::Repair;
 pub enum ReadIo {
     /// Through read-only maps: nothing is copied, and the system keeps in memory what it likes. What it
     /// cannot read, because a device or a network file system fails or another program has cut a file
-    /// short, ends the process with the signal SIGBUS.
+    /// short, ends the process with the signal SIGBUS. Within the last page of a file that was cut, zeros are read:
+    /// an event there is an error, and what an index says there is not found.
     #[default]
     Mapped,
     /// By positioned reads into memory of the log's own, 64 KiB at a time; no segment and no index file is

@@ -64,6 +64,7 @@ fn scenario(mib: u64, number: u64, seed: u64) -> Result<Counts, String> {
             child.told(|told| told.failed.last().cloned())
         ));
     }
+    wait_for(&mut child, |told| told.history.reads.len() > reads);
     if child.told(|told| told.history.reads.len()) <= reads {
         counts.found.push("no read goes on".into());
     }
