@@ -150,6 +150,9 @@ impl Housekeeper {
 
     /// Does what was asked for when there is no thread to do it. The writer is not locked by the caller.
     pub(crate) fn run_inline(&self, inner: &Inner) {
+        if inner.options.jobs_wait {
+            return;
+        }
         loop {
             let jobs = std::mem::take(&mut *self.inline.lock());
             if jobs.is_empty() {
@@ -163,6 +166,26 @@ impl Housekeeper {
                 self.requested.lock().remove(&job);
             }
         }
+    }
+
+    /// Does the first job that waits, as a thread would once it comes to it; answers whether there was one.
+    pub(crate) fn run_one(&self, inner: &Inner) -> bool {
+        let mut waiting = self.inline.lock();
+        if waiting.is_empty() {
+            return false;
+        }
+        let job = waiting.remove(0);
+        drop(waiting);
+        self.requested.lock().remove(&job);
+        do_job(
+            inner,
+            if job == Job::SyncSoon {
+                Job::SyncNow
+            } else {
+                job
+            },
+        );
+        true
     }
 
     /// Has no job begin as long as the guard lives.

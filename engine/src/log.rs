@@ -408,6 +408,14 @@ impl Log {
         crate::backup::backup(&self.handle.inner, to.as_ref(), mode, progress)
     }
 
+    /// Does one job that waits, and answers whether there was one; see
+    /// [`LogOptions::housekeeping_when_asked`].
+    #[doc(hidden)]
+    pub fn housekeep(&self) -> bool {
+        let inner = &self.handle.inner;
+        inner.housekeeper.run_one(inner)
+    }
+
     /// The directory of the log.
     pub fn dir(&self) -> &Path {
         &self.handle.inner.directory.path

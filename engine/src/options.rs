@@ -45,6 +45,7 @@ pub struct LogOptions {
     pub(crate) payload_len_max: usize,
     pub(crate) batch_len_max: usize,
     pub(crate) background: bool,
+    pub(crate) jobs_wait: bool,
     pub(crate) buffered_sync_after: Duration,
     pub(crate) retry_window: u64,
     pub(crate) read_io: ReadIo,
@@ -63,6 +64,7 @@ impl Default for LogOptions {
             payload_len_max: 16 << 20,
             batch_len_max: 32 << 20,
             background: true,
+            jobs_wait: false,
             buffered_sync_after: Duration::from_millis(100),
             retry_window: 1_000_000,
             read_io: ReadIo::Mapped,
@@ -105,6 +107,15 @@ impl LogOptions {
     /// false the log shows one moment, until [`Log::refresh`] is called.
     pub fn background(mut self, background: bool) -> Self {
         self.background = background;
+        self
+    }
+
+    /// Has the work of the background wait until [`Log::housekeep`] is called: for tests that play the part of its
+    /// threads, and choose when they run.
+    #[doc(hidden)]
+    pub fn housekeeping_when_asked(mut self) -> Self {
+        self.background = false;
+        self.jobs_wait = true;
         self
     }
 

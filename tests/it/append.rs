@@ -8,8 +8,8 @@ use annals_engine::{
     Version,
 };
 use annals_segments::{Clock, MemoryDisk};
-use annals_tests::failing_disk::FailingDisk;
 use annals_tests::log_files::{DIR, exists};
+use annals_tests::sim_disk::SimDisk;
 use annals_tests::{event, id, small_log};
 use uuid::Uuid;
 
@@ -329,7 +329,7 @@ pub(super) fn threads_that_append_share_the_syncs_and_nothing_is_lost() {
 
 #[test]
 fn appends_that_wait_together_share_one_sync_and_one_alone_has_its_own() {
-    let disk = FailingDisk::with_slow_sync(Duration::from_millis(2));
+    let disk = SimDisk::with_slow_sync(Duration::from_millis(2));
     let log = small_log(disk.clone(), 1)
         .segment_len(4 << 20)
         .open("/log")

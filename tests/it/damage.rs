@@ -10,7 +10,7 @@ use annals_segments::{Disk, MemoryDisk, OpenMode};
 use annals_tests::log_files::{
     DIR, FIRST_SEGMENT, SECOND_SEGMENT, content, exists, flip, names, remove, write, written_len,
 };
-use annals_tests::power_cut_disk::{PowerCutDisk, Step};
+use annals_tests::sim_disk::{SimDisk, Step};
 use annals_tests::{event, id, small_log};
 
 const MANIFESTS: [&str; 2] = ["MANIFEST-a", "MANIFEST-b"];
@@ -307,7 +307,7 @@ fn a_disk_that_changes_what_recovery_writes_is_an_error_and_no_panic() {
         let batch = Batch::from(event("a", "Was", "x")).durability(Durability::Buffered);
         let _ = log.append(batch).unwrap();
     }
-    let left = PowerCutDisk::new(disk.fork(), DIR);
+    let left = SimDisk::over(disk.fork());
     let memory = left.memory.clone();
     left.set_hook(move |step, path| {
         if step == Step::Sync

@@ -17,9 +17,9 @@ use annals_engine::{
     RecoveryOutcome,
 };
 use annals_segments::MemoryDisk;
-use annals_tests::failing_disk::FailingDisk;
+use annals_tests::sim_disk::SimDisk;
 use annals_tests::log_files::{self, DIR, FIRST_SEGMENT, SECOND_SEGMENT};
-use annals_tests::power_cut_disk::{PowerCutDisk, Spared};
+use annals_tests::sim_disk::{SimDisk, Spared};
 use annals_tests::{SeededRandom, event, id, small_log};
 use parking_lot::Mutex;
 
@@ -178,7 +178,7 @@ fn a_truncation_is_followed_at_every_call_it_makes_and_wherever_it_is_killed() {
     for kill in 0.. {
         let left = disk.fork();
         let followers = [reader(&left), unmapped_reader(&left)].map(Arc::new);
-        let killed = PowerCutDisk::new(left.clone(), DIR);
+        let killed = SimDisk::over(left.clone());
         let (seen, calls) = (followers.clone(), AtomicU64::new(0));
         killed.set_hook(move |_, _| {
             seen.iter().for_each(|follower| assert_whole(follower, 80));
@@ -233,7 +233,7 @@ fn following_writes_nothing_and_holds_nobody_up() {
         .unwrap()
         .close()
         .unwrap();
-    let watched = PowerCutDisk::new(memory.clone(), DIR);
+    let watched = SimDisk::over(memory.clone());
     watched.set_hook(|step, path| match step.is_change() {
         true => panic!("{step:?} of {}", path.display()),
         false => Ok(()),
@@ -250,7 +250,7 @@ fn following_writes_nothing_and_holds_nobody_up() {
 
 /// A writer over a disk at each of whose calls a follower looks, and which fails from one call on.
 struct Watched {
-    disk: PowerCutDisk,
+    disk: SimDisk,
     follower: Arc<Log>,
     calls: Arc<AtomicU64>,
     /// The call from which on all fail.
@@ -259,7 +259,7 @@ struct Watched {
 
 impl Watched {
     fn new() -> Self {
-        let disk = PowerCutDisk::new(MemoryDisk::default(), DIR);
+        let disk = SimDisk::default();
         drop(small_log(disk.clone(), 1).open(DIR).unwrap());
         let follower = Arc::new(reader(&disk.memory));
         let calls = Arc::new(AtomicU64::new(0));
@@ -389,8 +389,8 @@ fn a_log_left_by_a_killed_writer_is_followed_once_there_is_another() {
 }
 
 /// A disk of which every call fails from the one of this number on: a process that is killed there.
-fn killed_at(memory: &MemoryDisk, kill: u64) -> PowerCutDisk {
-    let disk = PowerCutDisk::new(memory.clone(), DIR);
+fn killed_at(memory: &MemoryDisk, kill: u64) -> SimDisk {
+    let disk = SimDisk::over(memory.clone());
     let calls = AtomicU64::new(0);
     disk.set_hook(
         move |_, _| match calls.fetch_add(1, Ordering::SeqCst) < kill {
@@ -460,7 +460,7 @@ fn a_log_that_is_being_made_is_refused_or_followed() {
     // Found by processes that were started together: one that came too early took the log for another one, for good.
     let followers = Arc::new(Mutex::new(Vec::new()));
     let opened = followers.clone();
-    let disk = FailingDisk::watched(
+    let disk = SimDisk::watched(
         MemoryDisk::default(),
         Arc::new(move |memory| {
             let early = small_log(memory.clone(), 99).open_read_only(DIR);

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use annals_engine::{Batch, Direction, Durability, Log, Query, RecordedEvent};
 use annals_segments::MemoryDisk;
-use annals_tests::failing_disk::FailingDisk;
+use annals_tests::sim_disk::SimDisk;
 use annals_tests::{SeededRandom, event, small_log};
 use parking_lot::Mutex;
 
@@ -77,7 +77,13 @@ impl Known {
 }
 
 /// Appends batches of every kind over several opens, ended by a close or by a kill.
-fn work(mut disk: FailingDisk, known: &Known, seed: u64, rounds: usize) {
+fn work(
+    watch: impl Fn(&MemoryDisk) + Clone + Send + Sync + 'static,
+    known: &Known,
+    seed: u64,
+    rounds: usize,
+) {
+    let mut disk = SimDisk::watched(MemoryDisk::default(), watch.clone());
     let random = SeededRandom::new(seed);
     for round in 0..rounds {
         let log = small_log(disk.clone(), seed + round as u64)
@@ -114,7 +120,7 @@ fn work(mut disk: FailingDisk, known: &Known, seed: u64, rounds: usize) {
             log.close().unwrap();
         } else {
             std::mem::forget(log);
-            disk.memory = disk.memory.fork();
+            disk = SimDisk::watched(disk.memory.fork(), watch.clone());
         }
     }
 }
@@ -123,18 +129,15 @@ fn work(mut disk: FailingDisk, known: &Known, seed: u64, rounds: usize) {
 fn a_kill_at_any_call_keeps_everything_acknowledged() {
     let known = Arc::new(Known::default());
     let watching = known.clone();
-    let disk = FailingDisk::watched(
-        MemoryDisk::default(),
-        Arc::new(move |memory| {
-            let log = watching.check(memory.fork(), 1000);
-            let head = log.head();
-            assert_eq!(
-                log.append(event("after", "After", "")).unwrap().first,
-                head + 1
-            );
-        }),
-    );
-    work(disk, &known, 1, 6);
+    let watch = move |memory: &MemoryDisk| {
+        let log = watching.check(memory.fork(), 1000);
+        let head = log.head();
+        assert_eq!(
+            log.append(event("after", "After", "")).unwrap().first,
+            head + 1
+        );
+    };
+    work(watch, &known, 1, 6);
     let states = known.states.load(Ordering::Relaxed);
     assert!(states > 500, "only {states} states");
 }
@@ -144,30 +147,24 @@ fn a_second_kill_at_any_call_of_the_recovery_changes_nothing() {
     let known = Arc::new(Known::default());
     let seen = Arc::new(AtomicU64::new(0));
     let watching = known.clone();
-    let disk = FailingDisk::watched(
-        MemoryDisk::default(),
-        Arc::new(move |memory| {
-            // Every state would take minutes; each seventh meets every kind of call.
-            if !seen.fetch_add(1, Ordering::Relaxed).is_multiple_of(7) {
-                return;
-            }
-            let expected = watching.check(memory.fork(), 2000).head();
-            let again = watching.clone();
-            let recovering = FailingDisk::watched(
-                memory.fork(),
-                Arc::new(move |memory| {
-                    let log = again.check(memory.fork(), 3000);
-                    assert_eq!(log.head(), expected);
-                    assert_eq!(
-                        log.append(event("after", "After", "")).unwrap().first,
-                        expected + 1
-                    );
-                }),
+    let watch = move |memory: &MemoryDisk| {
+        // Every state would take minutes; each seventh meets every kind of call.
+        if !seen.fetch_add(1, Ordering::Relaxed).is_multiple_of(7) {
+            return;
+        }
+        let expected = watching.check(memory.fork(), 2000).head();
+        let again = watching.clone();
+        let recovering = SimDisk::watched(memory.fork(), move |memory: &MemoryDisk| {
+            let log = again.check(memory.fork(), 3000);
+            assert_eq!(log.head(), expected);
+            assert_eq!(
+                log.append(event("after", "After", "")).unwrap().first,
+                expected + 1
             );
-            drop(small_log(recovering, 2000).open(DIR).unwrap());
-        }),
-    );
-    work(disk, &known, 2, 4);
+        });
+        drop(small_log(recovering, 2000).open(DIR).unwrap());
+    };
+    work(watch, &known, 2, 4);
     let states = known.states.load(Ordering::Relaxed);
     assert!(states > 500, "only {states} states");
 }

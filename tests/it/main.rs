@@ -10,6 +10,7 @@ mod backup;
 mod checkpoint;
 mod clock;
 mod conditions;
+mod crash_points;
 mod damage;
 mod follow;
 mod fork;

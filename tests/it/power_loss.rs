@@ -11,13 +11,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use annals_engine::{Batch, Direction, Durability, Error, Log, Query};
-use annals_segments::{Disk, MemoryDisk, OpenMode};
+use annals_segments::{Disk, OpenMode};
 use annals_tests::log_files::{DIR, FIRST_SEGMENT, SECOND_SEGMENT, content, exists, written_len};
-use annals_tests::power_cut_disk::{PowerCutDisk, Spared, Step};
+use annals_tests::sim_disk::{SimDisk, Spared, Step};
 use annals_tests::{SeededRandom, event, small_log};
 
-fn new_disk() -> PowerCutDisk {
-    PowerCutDisk::new(MemoryDisk::default(), DIR)
+fn new_disk() -> SimDisk {
+    SimDisk::default()
 }
 
 fn buffered(len: usize) -> Batch {
@@ -38,7 +38,7 @@ fn readable_head(log: &Log) -> u64 {
     last
 }
 
-fn refuse_syncs_of_the_first_segment(disk: &PowerCutDisk) {
+fn refuse_syncs_of_the_first_segment(disk: &SimDisk) {
     disk.set_hook(|step, path| match step {
         Step::Sync if path.ends_with(FIRST_SEGMENT) => Err(ErrorKind::Other.into()),
         _ => Ok(()),
@@ -46,7 +46,7 @@ fn refuse_syncs_of_the_first_segment(disk: &PowerCutDisk) {
 }
 
 /// A log whose first segment is nearly full of buffered events, with the next one prepared.
-fn log_before_its_first_roll(disk: &PowerCutDisk) -> Log {
+fn log_before_its_first_roll(disk: &SimDisk) -> Log {
     let log = small_log(disk.clone(), 1)
         .background(true)
         .buffered_sync_after(Duration::from_secs(100))
@@ -168,10 +168,10 @@ fn a_footer_whose_sync_failed_proves_nothing_before_it() {
 fn a_prepared_segment_whose_name_was_never_synced_is_named_before_it_is_used() {
     let disk = new_disk();
     let log = log_before_its_first_roll(&disk);
-    let again = PowerCutDisk::new(disk.memory.fork(), DIR);
+    let again = SimDisk::over(disk.memory.fork());
     drop(log);
     // The process was killed between the sync of the new segment and that of the directory.
-    again.forget_name(SECOND_SEGMENT);
+    again.forget_name(&Path::new(DIR).join(SECOND_SEGMENT));
     let log = small_log(again.clone(), 2).open(DIR).unwrap();
     let mut last = 0;
     for _ in 0..3 {
@@ -204,7 +204,7 @@ enum Crashes {
 fn what_a_power_cut_leaves_far_behind_a_close_never_comes_back() {
     const LEN: usize = 64 << 10;
     let segment = Path::new(DIR).join(FIRST_SEGMENT);
-    let open = |disk: &PowerCutDisk, seed| {
+    let open = |disk: &SimDisk, seed| {
         let options = small_log(disk.clone(), seed).segment_len(16 << 20);
         options.open(DIR).unwrap()
     };
@@ -224,7 +224,7 @@ fn what_a_power_cut_leaves_far_behind_a_close_never_comes_back() {
     let spared = (closed_len + (1 << 20)).next_multiple_of(4096);
     let file = left.open(&segment, OpenMode::ReadWrite).unwrap();
     file.write_all_at(&seen[spared..], spared as u64).unwrap();
-    let disk = PowerCutDisk::new(left, DIR);
+    let disk = SimDisk::over(left);
     let log = open(&disk, 3);
     let found = readable_head(&log);
     // The same again, up to the middle of what was left.
@@ -307,17 +307,17 @@ impl Run {
         }
     }
 
-    fn crash(&self, disk: &PowerCutDisk, crashes: Crashes) -> PowerCutDisk {
+    fn crash(&self, disk: &SimDisk, crashes: Crashes) -> SimDisk {
         match (crashes, self.below(4)) {
             (Crashes::RestartsToo, 0 | 1) => disk.restarted(),
-            (Crashes::PowerCuts, 0) => PowerCutDisk::new(disk.memory.fork(), DIR),
-            (Crashes::PowerCuts, 1) => PowerCutDisk::new(disk.power_cut(Spared::Nothing), DIR),
-            _ => PowerCutDisk::new(disk.power_cut(Spared::Some(&self.random)), DIR),
+            (Crashes::PowerCuts, 0) => SimDisk::over(disk.memory.fork()),
+            (Crashes::PowerCuts, 1) => SimDisk::over(disk.power_cut(Spared::Nothing)),
+            _ => SimDisk::over(disk.power_cut(Spared::Some(&self.random))),
         }
     }
 
     /// Opens, checks and appends until the crash, or until enough is appended.
-    fn round(&mut self, disk: &PowerCutDisk, round: u64) -> Option<Log> {
+    fn round(&mut self, disk: &SimDisk, round: u64) -> Option<Log> {
         // Salts that are the same in each round make old frames look like new ones, if anything does.
         let seed = match self.seed.is_multiple_of(3) {
             true => self.seed,

@@ -9,8 +9,8 @@ use std::path::Path;
 
 use annals_engine::{Batch, Direction, Durability, Error, Log, Query, QueryItem, ReadIo};
 use annals_segments::{Disk, MemoryDisk, OpenMode, RealDisk};
-use annals_tests::failing_disk::{Call, FailingDisk};
 use annals_tests::log_files::{DIR, FIRST_SEGMENT};
+use annals_tests::sim_disk::{SimDisk, Step};
 use annals_tests::{event, id, small_log, without_maps};
 
 macro_rules! once_more {
@@ -130,13 +130,13 @@ fn a_file_that_is_cut_short_is_an_error_in_the_place_of_each_event_it_held() {
 
 #[test]
 fn a_disk_that_refuses_to_be_read_is_an_error_until_it_gives_in() {
-    let disk = FailingDisk::default();
+    let disk = SimDisk::default();
     without_maps(|| {
         let log = small_log(disk.clone(), 1).open(DIR).unwrap();
         fill(&log, 2000);
         log.close().unwrap();
         let log = small_log(disk.clone(), 2).open(DIR).unwrap();
-        disk.fail(Call::Read, io::ErrorKind::HostUnreachable);
+        disk.fail(Step::Read, io::ErrorKind::HostUnreachable);
         let (found, failed) = count(&log);
         assert_eq!(found + failed, 2000);
         assert!(failed > 1500, "{found} events, {failed} errors");

@@ -5,12 +5,12 @@ use std::path::Path;
 
 use annals_engine::{Batch, Direction, Durability, Error, Log, Query};
 use annals_segments::Disk;
-use annals_tests::failing_disk::{Call, FailingDisk};
+use annals_tests::sim_disk::{SimDisk, Step};
 use annals_tests::{event, small_log};
 
 const DIR: &str = "/log";
 
-fn segment_files(disk: &FailingDisk) -> usize {
+fn segment_files(disk: &SimDisk) -> usize {
     let names = disk.list(Path::new(DIR)).unwrap();
     names
         .iter()
@@ -29,8 +29,8 @@ fn append_until_error(log: &Log) -> (u64, Error) {
 
 #[test]
 fn a_full_disk_refuses_the_first_segment_and_leaves_nothing_behind() {
-    let disk = FailingDisk::default();
-    disk.fail(Call::Allocate, ErrorKind::StorageFull);
+    let disk = SimDisk::default();
+    disk.fail(Step::Allocate, ErrorKind::StorageFull);
     let refused = small_log(disk.clone(), 1).open(DIR).unwrap_err();
     assert!(
         matches!(refused, Error::Full { needed: 65536, .. }),
@@ -43,9 +43,9 @@ fn a_full_disk_refuses_the_first_segment_and_leaves_nothing_behind() {
 
 #[test]
 fn a_full_disk_at_the_roll_writes_nothing_and_appending_works_again_with_room() {
-    let disk = FailingDisk::default();
+    let disk = SimDisk::default();
     let log = small_log(disk.clone(), 1).open(DIR).unwrap();
-    disk.fail(Call::Allocate, ErrorKind::StorageFull);
+    disk.fail(Step::Allocate, ErrorKind::StorageFull);
     let (head, refused) = append_until_error(&log);
     assert!(matches!(refused, Error::Full { .. }), "{refused}");
     assert!(
@@ -75,8 +75,8 @@ fn a_failed_sync_poisons_whatever_it_says_and_reopening_tells_what_survived() {
         ErrorKind::Other,
         ErrorKind::QuotaExceeded,
     ] {
-        for call in [Call::Sync, Call::Write] {
-            let disk = FailingDisk::default();
+        for call in [Step::Sync, Step::Write] {
+            let disk = SimDisk::default();
             let log = small_log(disk.clone(), 1).open(DIR).unwrap();
             let _ = log.append(event("a", "Before", "")).unwrap();
             disk.fail(call, kind);
@@ -95,7 +95,7 @@ fn a_failed_sync_poisons_whatever_it_says_and_reopening_tells_what_survived() {
             assert_eq!(log.read(.., &Query::all(), Direction::Forward).count(), 1);
             drop(log);
             let log = small_log(disk, 2).open(DIR).unwrap();
-            let survived = if call == Call::Sync { 2 } else { 1 };
+            let survived = if call == Step::Sync { 2 } else { 1 };
             assert_eq!(
                 log.head(),
                 survived,
@@ -109,9 +109,9 @@ fn a_failed_sync_poisons_whatever_it_says_and_reopening_tells_what_survived() {
 
 #[test]
 fn a_buffered_append_is_not_acknowledged_with_a_write_that_failed() {
-    let disk = FailingDisk::default();
+    let disk = SimDisk::default();
     let log = small_log(disk.clone(), 1).open(DIR).unwrap();
-    disk.fail(Call::Write, ErrorKind::Other);
+    disk.fail(Step::Write, ErrorKind::Other);
     let batch = Batch::from(event("a", "Was", "")).durability(Durability::Buffered);
     assert!(matches!(
         log.append(batch),
@@ -122,13 +122,13 @@ fn a_buffered_append_is_not_acknowledged_with_a_write_that_failed() {
 
 #[test]
 fn a_read_only_directory_is_refused_for_writing_and_opens_for_reading() {
-    let disk = FailingDisk::default();
+    let disk = SimDisk::default();
     let log = small_log(disk.clone(), 1).open(DIR).unwrap();
     let _ = log.append(event("a", "Was", "")).unwrap();
     drop(log);
     for kind in [ErrorKind::PermissionDenied, ErrorKind::ReadOnlyFilesystem] {
         disk.heal();
-        disk.fail(Call::Lock, kind);
+        disk.fail(Step::Lock, kind);
         let refused = small_log(disk.clone(), 2).open(DIR).unwrap_err();
         assert!(matches!(refused, Error::NotWritable { .. }), "{refused}");
         assert!(

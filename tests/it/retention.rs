@@ -12,7 +12,7 @@ use annals_segments::MemoryDisk;
 use annals_tests::log_files::{
     DIR, FIRST_SEGMENT, SECOND_SEGMENT, content, exists, flip, names, remove, write,
 };
-use annals_tests::power_cut_disk::{PowerCutDisk, Spared, Step};
+use annals_tests::sim_disk::{SimDisk, Spared, Step};
 use annals_tests::{event, id, small_log};
 use uuid::Uuid;
 
@@ -635,7 +635,7 @@ fn files_of_dropped_segments_are_never_believed_again() {
 
 #[test]
 fn an_older_manifest_that_names_what_is_removed_is_replaced_first() {
-    let disk = PowerCutDisk::new(MemoryDisk::default(), DIR);
+    let disk = SimDisk::default();
     let log = small_log(disk.clone(), 1).open(DIR).unwrap();
     fill(&log, 100);
     // The first copy is written, the second is not: nothing may be removed.
@@ -729,7 +729,7 @@ fn damaged_events_are_not_dropped_unread() {
 
 #[test]
 fn tracking_positions_outlive_the_segments_that_held_them() {
-    let disk = PowerCutDisk::new(MemoryDisk::default(), DIR);
+    let disk = SimDisk::default();
     let log = small_log(disk.clone(), 1).open(DIR).unwrap();
     let _ = log.append(Batch::new().tracking("upstream", 9)).unwrap();
     let mut segments = 0;

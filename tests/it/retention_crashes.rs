@@ -10,13 +10,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use annals_engine::{Batch, Direction, Durability, Error, Expected, Log, Query};
 use annals_segments::{Disk, MemoryDisk};
 use annals_tests::log_files::{DIR, count};
-use annals_tests::power_cut_disk::{PowerCutDisk, Spared};
+use annals_tests::sim_disk::{SimDisk, Spared};
 use annals_tests::{SeededRandom, event, id, small_log};
 
 use crate::retention::{assert_sound, assert_versions, fill, filled, open, positions};
 
 /// Has every changing call refused from the `calls`-th on. Answers how many are left.
-fn crash_after(disk: &PowerCutDisk, calls: u64) -> Arc<AtomicU64> {
+fn crash_after(disk: &SimDisk, calls: u64) -> Arc<AtomicU64> {
     let left = Arc::new(AtomicU64::new(calls));
     let counted = left.clone();
     disk.set_hook(move |step, _| {
@@ -34,7 +34,7 @@ fn crash_after(disk: &PowerCutDisk, calls: u64) -> Arc<AtomicU64> {
 }
 
 /// What is left of a disk after a kill, after a power cut, and after one that spares a part.
-fn left_of(disk: &PowerCutDisk, random: &SeededRandom) -> [MemoryDisk; 4] {
+fn left_of(disk: &SimDisk, random: &SeededRandom) -> [MemoryDisk; 4] {
     [
         disk.memory.fork(),
         disk.power_cut(Spared::Nothing),
@@ -55,7 +55,7 @@ fn a_truncation_cut_short_at_any_call_is_done_whole_or_not_at_all() {
     let random = SeededRandom::new(5);
     let mut outcomes = [0, 0];
     for calls in 0.. {
-        let disk = PowerCutDisk::new(sound.fork(), DIR);
+        let disk = SimDisk::over(sound.fork());
         let log = small_log(disk.clone(), 2).open(DIR).unwrap();
         let _ = crash_after(&disk, calls);
         let truncated = log.truncate_before(100);
@@ -87,7 +87,7 @@ fn a_truncation_cut_short_at_any_call_is_done_whole_or_not_at_all() {
             outcomes[usize::from(check(&left.fork()))] += 1;
             // And once more: what the next open does may be cut short too.
             for calls in 0..8 {
-                let again = PowerCutDisk::new(left.fork(), DIR);
+                let again = SimDisk::over(left.fork());
                 let _ = crash_after(&again, calls);
                 let opened = small_log(again.clone(), 4).open(DIR);
                 let again_left = again.power_cut(Spared::Some(&random));
@@ -105,7 +105,7 @@ fn a_truncation_cut_short_at_any_call_is_done_whole_or_not_at_all() {
 
 #[test]
 fn a_follower_that_was_acknowledged_survives_a_power_cut() {
-    let disk = PowerCutDisk::new(MemoryDisk::default(), DIR);
+    let disk = SimDisk::default();
     let log = small_log(disk.clone(), 1).open(DIR).unwrap();
     fill(&log, 40);
     let random = SeededRandom::new(6);
@@ -166,7 +166,7 @@ impl Run {
     }
 
     fn rounds(&mut self) {
-        let mut disk = PowerCutDisk::new(MemoryDisk::default(), DIR);
+        let mut disk = SimDisk::default();
         disk.create_dir(Path::new(DIR)).unwrap();
         for round in 0..8 {
             let _ = crash_after(&disk, 40 + self.below(400));
@@ -196,7 +196,7 @@ impl Run {
             };
             disk.set_hook(|_, _| Err(IoError::other("the crash")));
             drop(log);
-            disk = PowerCutDisk::new(left, DIR);
+            disk = SimDisk::over(left);
         }
     }
 

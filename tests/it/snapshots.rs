@@ -5,7 +5,7 @@ use std::path::Path;
 use annals_engine::{Batch, Durability, Error, Log, NewEvent, Snapshot};
 use annals_segments::{Disk, MemoryDisk, OpenMode};
 use annals_tests::log_files::DIR;
-use annals_tests::power_cut_disk::{PowerCutDisk, Spared};
+use annals_tests::sim_disk::{SimDisk, Spared};
 use annals_tests::{event, id, small_log};
 
 fn open(disk: &MemoryDisk) -> Log {
@@ -182,7 +182,7 @@ fn copy_snapshots(from: &MemoryDisk, to: &MemoryDisk) {
 
 #[test]
 fn a_loss_of_power_takes_no_events_from_under_a_snapshot() {
-    let disk = PowerCutDisk::new(MemoryDisk::default(), DIR);
+    let disk = SimDisk::default();
     let log = small_log(disk.clone(), 1).open(DIR).unwrap();
     for _ in 0..5 {
         let buffered = Batch::from(event("a", "Was", "x")).durability(Durability::Buffered);

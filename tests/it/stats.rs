@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use annals_engine::{Batch, Distribution, Durability, Expected};
 use annals_segments::MemoryDisk;
-use annals_tests::failing_disk::FailingDisk;
+use annals_tests::sim_disk::SimDisk;
 use annals_tests::{event, id, small_log};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -24,7 +24,7 @@ fn batch(aggregate: usize, events: usize) -> Batch {
 
 #[test]
 fn a_log_counts_what_it_writes_in_groups_and_syncs() {
-    let disk = FailingDisk::with_slow_sync(Duration::from_millis(3));
+    let disk = SimDisk::with_slow_sync(Duration::from_millis(3));
     let log = small_log(disk, 1).segment_len(1 << 20).open(DIR).unwrap();
     let before = log.stats().unwrap();
     assert_eq!(before.writes.group_batches, Distribution::default());

@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use annals_engine::{Batch, Direction, Durability, Error, Expected, Log, Query, Ticket};
 use annals_segments::MemoryDisk;
-use annals_tests::failing_disk::{Call, FailingDisk};
+use annals_tests::sim_disk::{SimDisk, Step};
 use annals_tests::{event, id, small_log};
 
 #[test]
 fn thousands_are_under_way_from_one_thread_in_order_and_share_the_syncs() {
-    let disk = FailingDisk::with_slow_sync(Duration::from_millis(1));
+    let disk = SimDisk::with_slow_sync(Duration::from_millis(1));
     let log = small_log(disk.clone(), 1)
         .segment_len(16 << 20)
         .open("/log")
@@ -124,7 +124,7 @@ fn those_who_wait_and_those_who_do_not_share_one_queue() {
 
 #[test]
 fn a_full_queue_is_busy_for_those_who_do_not_wait() {
-    let disk = FailingDisk::with_slow_sync(Duration::from_millis(30));
+    let disk = SimDisk::with_slow_sync(Duration::from_millis(30));
     let log = small_log(disk, 1)
         .segment_len(64 << 20)
         .open("/log")
@@ -149,12 +149,12 @@ fn a_full_queue_is_busy_for_those_who_do_not_wait() {
 
 #[test]
 fn a_failed_sync_is_told_to_every_ticket_under_way() {
-    let disk = FailingDisk::with_slow_sync(Duration::from_millis(5));
+    let disk = SimDisk::with_slow_sync(Duration::from_millis(5));
     let log = small_log(disk.clone(), 1)
         .segment_len(4 << 20)
         .open("/log")
         .unwrap();
-    disk.fail(Call::Sync, ErrorKind::Other);
+    disk.fail(Step::Sync, ErrorKind::Other);
     let tickets: Vec<_> = (0..200)
         .map_while(|_| log.submit(event("a", "Was", "")).ok())
         .collect();
@@ -183,7 +183,7 @@ fn ends<R: Send + 'static>(act: impl FnOnce() -> R + Send + 'static) -> R {
 
 #[test]
 fn a_close_ends_while_others_go_on_appending() {
-    let disk = FailingDisk::with_slow_sync(Duration::from_millis(2));
+    let disk = SimDisk::with_slow_sync(Duration::from_millis(2));
     let log = small_log(disk, 1)
         .segment_len(16 << 20)
         .open("/log")
@@ -209,7 +209,7 @@ fn a_close_ends_while_others_go_on_appending() {
 
 #[test]
 fn two_closes_at_once_both_wait_for_what_was_submitted() {
-    let disk = FailingDisk::with_slow_sync(Duration::from_millis(5));
+    let disk = SimDisk::with_slow_sync(Duration::from_millis(5));
     let log = small_log(disk, 1).open("/log").unwrap();
     let tickets: Vec<Ticket> = (0..10)
         .map(|_| log.submit(event("a", "Was", "")).unwrap())
@@ -231,7 +231,7 @@ fn a_waker_that_panics_harms_nobody_else() {
             panic!("on purpose");
         }
     }
-    let log = small_log(FailingDisk::with_slow_sync(Duration::from_millis(20)), 1)
+    let log = small_log(SimDisk::with_slow_sync(Duration::from_millis(20)), 1)
         .open("/log")
         .unwrap();
     let mut ticket = Box::pin(log.submit(event("a", "Was", "")).unwrap());

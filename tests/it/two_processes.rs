@@ -14,11 +14,9 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use annals_engine::{Batch, Direction, Durability, Error, Log, Query, RecoveryOutcome};
-use annals_segments::{
-    DirEntry, Disk, DiskFile, DiskLock, Mapping, MemoryDisk, OpenMode, RealDisk,
-};
+use annals_segments::{DirEntry, Disk, DiskFile, DiskLock, Mapping, OpenMode, RealDisk};
 use annals_tests::log_files::{DIR, exists};
-use annals_tests::power_cut_disk::{PowerCutDisk, Step};
+use annals_tests::sim_disk::{SimDisk, Step};
 use annals_tests::{event, id, small_log};
 
 fn buffered(len: usize) -> Batch {
@@ -31,13 +29,13 @@ fn append(log: &Log, count: usize) {
     }
 }
 
-fn new_disk() -> PowerCutDisk {
-    PowerCutDisk::new(MemoryDisk::default(), DIR)
+fn new_disk() -> SimDisk {
+    SimDisk::default()
 }
 
 /// Has `then` done once, before the first step that `is_it`.
 fn once_before(
-    disk: &PowerCutDisk,
+    disk: &SimDisk,
     is_it: impl Fn(Step, &Path) -> bool + Send + Sync + 'static,
     then: impl Fn() + Send + Sync + 'static,
 ) {

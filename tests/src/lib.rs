@@ -1,13 +1,14 @@
 //! The harness that the tests share: a clock and a randomness that are functions of a seed, and logs
 //! small enough to roll often.
 
-pub mod failing_disk;
 pub mod fuzz;
+pub mod harness;
 pub mod history;
+pub mod invariants;
 pub mod ledger;
 pub mod log_files;
 pub mod no_maps_disk;
-pub mod power_cut_disk;
+pub mod sim_disk;
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -8,13 +8,13 @@ use annals_segments::MemoryDisk;
 
 use super::input::Input;
 use crate::log_files::DIR;
-use crate::power_cut_disk::{PowerCutDisk, Spared};
+use crate::sim_disk::{SimDisk, Spared};
 use crate::{SeededRandom, event, small_log};
 
 /// A description of calls and crashes.
 pub fn segment_recover_structured(bytes: &[u8]) {
     let mut input = Input::new(bytes);
-    let disk = PowerCutDisk::new(MemoryDisk::default(), DIR);
+    let disk = SimDisk::default();
     let mut run = Run {
         log: open(&disk, 0),
         disk,
@@ -34,7 +34,7 @@ pub fn segment_recover_structured(bytes: &[u8]) {
 }
 
 struct Run {
-    disk: PowerCutDisk,
+    disk: SimDisk,
     log: Log,
     /// Payloads of the events of each batch, in the order in which they were appended.
     batches: Vec<Vec<Vec<u8>>>,
@@ -90,10 +90,10 @@ impl Run {
 
     fn power_cut(&mut self, spared: Spared<'_>) {
         let left = self.disk.power_cut(spared);
-        self.reopen(PowerCutDisk::new(left, DIR));
+        self.reopen(SimDisk::over(left));
     }
 
-    fn reopen(&mut self, disk: PowerCutDisk) {
+    fn reopen(&mut self, disk: SimDisk) {
         self.opened += 1;
         self.log = open(&disk, self.opened);
         self.disk = disk;
@@ -116,7 +116,7 @@ impl Run {
     }
 }
 
-fn open(disk: &PowerCutDisk, seed: u64) -> Log {
+fn open(disk: &SimDisk, seed: u64) -> Log {
     let log = small_log(disk.clone(), seed).open(DIR);
     log.expect("what a crash leaves opens without a question")
 }
