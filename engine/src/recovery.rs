@@ -23,11 +23,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use annals_segments::format::frame::{FRAME_HEADER_LEN, Frame, FrameHeader, FrameKind};
+use annals_segments::format::frame::{FRAME_HEADER_LEN, FrameHeader, FrameKind};
 use annals_segments::format::manifest::{Manifest, SealedSegment};
-use annals_segments::format::quarantine_file_name;
 use annals_segments::format::segment_header::{FLAG_RECOVERED, SEGMENT_HEADER_LEN, SegmentHeader};
 use annals_segments::format::watermark::Watermark;
+use annals_segments::format::{SEGMENT_LEN_MAX, quarantine_file_name};
 use annals_segments::{Disk, DiskLock, OpenMode, SegmentFile, last_written_byte};
 
 use crate::checkpoint::{self, Front};
@@ -54,8 +54,8 @@ pub(crate) use admission::{check_place, take_lock};
 pub(crate) use read_only::{damage_of, open_read_only, open_to_repair};
 use rewrite::UnprovenFrame;
 use scanned::{
-    FrameAt, Known, MISSING_SEGMENT, Scanned, all_bytes, bad_stop, check_header,
-    first_readable_log_id, missing, open_whole, read_owned, scan_segment,
+    CHANGED, FrameAt, Known, MISSING_SEGMENT, Scanned, all_bytes, bad_stop, check_header,
+    first_readable_log_id, frame_again, missing, open_whole, read_owned, scan_segment,
 };
 pub(crate) use scanned::{LOOKED_AT_BEHIND_CLOSE, OUT_OF_ORDER, read_tracking};
 
@@ -87,6 +87,8 @@ struct Opening {
     dropped: Option<Dropped>,
     /// How many segments it names.
     named: usize,
+    /// Segments that were never finished preparing, as it seems. Removed once no witness says otherwise.
+    unfinished: Vec<u64>,
     report: RecoveryReport,
     /// Every event up to here was durable, by any witness.
     durable: u64,
@@ -164,6 +166,7 @@ impl Opening {
             has_manifest,
             dropped,
             named,
+            unfinished: Vec::new(),
             report: RecoveryReport::default(),
             durable,
             watermark,
@@ -214,6 +217,9 @@ impl Opening {
         let mut tail = self.scan_tail()?;
         let is_new = !self.has_manifest && tail.iter().all(Scanned::is_empty);
         self.check_order(&mut tail)?;
+        for number in std::mem::take(&mut self.unfinished) {
+            self.remove_unfinished(number)?;
+        }
         let spare = self.take_spare(&mut tail)?;
 
         let active = tail.pop();
@@ -301,7 +307,6 @@ impl Opening {
             _ => None,
         };
         for number in numbers.iter().copied() {
-            let path = self.directory.segment(number);
             let is_behind_close = tail.last().is_some_and(|before| self.is_closed(before));
             let looked_at = spare.take_if(|_| Some(&number) == numbers.last());
             match self.scan(number, is_behind_close, looked_at)? {
@@ -319,13 +324,7 @@ impl Opening {
                     expected = Some(number + 1);
                     tail.push(scanned);
                 }
-                // Never finished preparing: it holds nothing.
-                None if self.is_dry => {}
-                None => self
-                    .directory
-                    .disk
-                    .remove(&path)
-                    .map_err(Error::io(path, "remove the unfinished segment"))?,
+                None => self.unfinished.push(number),
             }
         }
         for segment in &tail {
@@ -429,10 +428,6 @@ impl Opening {
     fn check_order(&mut self, tail: &mut Vec<Scanned>) -> Result<(), Error> {
         let mut next = self.next_position();
         let mut place = 0;
-        if tail.is_empty() && self.durable >= next {
-            let path = self.directory.segment(self.last_named() + 1);
-            return Err(corrupt(&path, 0, next, self.durable, MISSING_SEGMENT));
-        }
         while place < tail.len() {
             let path = self.directory.segment(tail[place].header.number);
             let Some(base) = tail[place].base_position() else {
@@ -511,6 +506,24 @@ impl Opening {
             }
             place += 1;
         }
+        self.check_end(tail)
+    }
+
+    /// A witness may speak of a segment that is not there at all, or has lost its header and all else.
+    fn check_end(&self, tail: &[Scanned]) -> Result<(), Error> {
+        let mut ends = tail.iter().rev().filter_map(Scanned::next_position);
+        let next = ends.next().unwrap_or(self.next_position());
+        let last_number = tail
+            .last()
+            .map_or(self.last_named(), |last| last.header.number);
+        let is_missing = self.watermark.is_some_and(|watermark| {
+            watermark.segment > last_number && watermark.end > SEGMENT_HEADER_LEN as u64
+        });
+        if self.durable >= next || is_missing {
+            let path = self.directory.segment(last_number + 1);
+            let last = self.durable.max(next);
+            return Err(corrupt(&path, 0, next, last, MISSING_SEGMENT));
+        }
         Ok(())
     }
 
@@ -571,6 +584,20 @@ impl Opening {
         Ok(PreparedSegment { header, file })
     }
 
+    /// Removes a segment that was never finished preparing, if the disk says so twice: no file goes for one
+    /// answer that was wrong.
+    fn remove_unfinished(&self, number: u64) -> Result<(), Error> {
+        let path = self.directory.segment(number);
+        let bytes = read_owned(&self.directory, number, SEGMENT_LEN_MAX)?;
+        match check_header(self.log.id, &path, number, &bytes)? {
+            None => self.remove_segment(number),
+            Some(_) => {
+                let next = self.next_position();
+                Err(corrupt(&path, 0, next, next, CHANGED))
+            }
+        }
+    }
+
     fn remove_segment(&self, number: u64) -> Result<(), Error> {
         let path = self.directory.segment(number);
         self.directory
@@ -610,10 +637,10 @@ impl Opening {
         self.manifest.segments.push(entry);
         let number = segment.header.number;
         let file = open_whole(&self.directory, number, OpenMode::Read)?;
-        let bytes = all_bytes(&file, &self.directory.segment(number))?;
+        let path = self.directory.segment(number);
+        let bytes = all_bytes(&file, &path)?;
         for frame in segment.frames.iter().filter(|frame| frame.has_preamble) {
-            let whole = Frame::parse(&bytes[frame.offset..], segment.header.salt);
-            let whole = whole.expect("the scan has verified it");
+            let whole = frame_again(&path, bytes, segment.header.salt, frame)?;
             read_tracking(&mut self.tracking, &whole);
         }
         Ok(())
@@ -648,12 +675,9 @@ impl Opening {
             .iter()
             .filter(|frame| frame.is_batch())
         {
-            let whole = Frame::parse(&bytes[frame.offset..], segment.header.salt);
+            let whole = frame_again(&path, bytes, segment.header.salt, frame)?;
             copies.push(UnprovenFrame {
-                bytes: whole
-                    .expect("the scan has just verified it")
-                    .as_bytes()
-                    .to_vec(),
+                bytes: whole.as_bytes().to_vec(),
                 salt: segment.header.salt,
                 topics: topics.clone(),
             });
@@ -666,11 +690,8 @@ impl Opening {
             .iter()
             .take_while(|frame| !frame.is_batch())
         {
-            let whole = Frame::parse(&bytes[frame.offset..], segment.header.salt);
-            read_tracking(
-                &mut repeated,
-                &whole.expect("the scan has just verified it"),
-            );
+            let whole = frame_again(&path, bytes, segment.header.salt, frame)?;
+            read_tracking(&mut repeated, &whole);
         }
         segment.cut_frames(first);
         drop(file);

@@ -79,7 +79,8 @@ pub struct Fact {
 }
 
 impl Fact {
-    fn is(&self, event: &RecordedEvent) -> bool {
+    /// Whether this is what was read.
+    pub fn is(&self, event: &RecordedEvent) -> bool {
         event.aggregate_id == self.aggregate
             && event.version == self.version
             && event.topic == self.topic
@@ -287,8 +288,8 @@ impl History {
     /// The promise that is broken.
     pub fn check(&self, log: &Log, at: u64, end: End) -> Kept<Found> {
         let first = self.check_first_position(log, at)?;
-        let found = self.check_events(log, at, end, first)?;
-        self.check_tracking(log, &found)?;
+        let mut found = self.check_events(log, at, end, first)?;
+        found.batches = self.check_tracking(log, &found)?;
         self.check_followers(log, at)?;
         self.check_indexes(log, &found)?;
         self.check_snapshots(log)?;
@@ -361,7 +362,7 @@ impl History {
         let mut time_us = 0;
         for event in log.read(first.., &Query::all(), Direction::Forward) {
             let event =
-                event.map_err(|error| breach("I1", format!("of {head} events: {error}")))?;
+                event.map_err(|error| breach("I8", format!("of {head} events: {error}")))?;
             let Some((position, fact)) = facts.next() else {
                 return Err(breach(
                     "I3",
@@ -406,8 +407,8 @@ impl History {
         })
     }
 
-    /// Tracking positions are those behind a prefix of the batches with the same events.
-    fn check_tracking(&self, log: &Log, found: &Found) -> Kept {
+    /// Tracking positions are those behind a prefix of the batches with the same events; answers how many.
+    fn check_tracking(&self, log: &Log, found: &Found) -> Kept<usize> {
         // A batch without events moves no head: how many of those are there only their tracking tells.
         let mut fewest = found.batches;
         while fewest > found.least && self.batches[fewest - 1].facts.is_empty() {
@@ -418,14 +419,12 @@ impl History {
             .iter()
             .filter_map(|name| Some((*name, log.tracking(name)?)))
             .collect();
-        let fits = (fewest..=found.batches).any(|count| self.tracking(count) == there);
-        keep!(
-            "I2",
-            fits,
-            "tracking {there:?}, expected {:?}",
-            self.tracking(found.batches)
-        );
-        Ok(())
+        let mut counts = (fewest..=found.batches).rev();
+        let fits = counts.find(|count| self.tracking(*count) == there);
+        fits.ok_or_else(|| {
+            let expected = self.tracking(found.batches);
+            breach("I2", format!("tracking {there:?}, expected {expected:?}"))
+        })
     }
 
     fn check_followers(&self, log: &Log, at: u64) -> Kept {
@@ -458,7 +457,7 @@ impl History {
     fn check_indexes(&self, log: &Log, found: &Found) -> Kept {
         let report = log
             .verify(|_, _| {})
-            .map_err(|error| breach("I5", error.to_string()))?;
+            .map_err(|error| breach("I8", error.to_string()))?;
         keep!(
             "I5",
             report.damages.is_empty(),
@@ -476,7 +475,7 @@ impl History {
         for (aggregate, last) in self.versions(found.batches) {
             let version = log
                 .version(aggregate)
-                .map_err(|error| breach("I5", error.to_string()))?;
+                .map_err(|error| breach("I8", error.to_string()))?;
             keep!(
                 "I1",
                 version == Some(last),
@@ -493,7 +492,7 @@ impl History {
             let read = read.map(|event| event.map(|event| event.position));
             let read: Vec<u64> = read
                 .collect::<Result<_, _>>()
-                .map_err(|error| breach("I5", error.to_string()))?;
+                .map_err(|error| breach("I8", error.to_string()))?;
             keep!(
                 "I5",
                 read == expected,
@@ -510,7 +509,7 @@ impl History {
             let read = read.map(|event| event.map(|event| event.position));
             let read: Vec<u64> = read
                 .collect::<Result<_, _>>()
-                .map_err(|error| breach("I5", error.to_string()))?;
+                .map_err(|error| breach("I8", error.to_string()))?;
             keep!(
                 "I5",
                 read == expected,
@@ -522,7 +521,7 @@ impl History {
             let Some(id) = fact.id else { continue };
             let event = log
                 .get(id)
-                .map_err(|error| breach("I5", error.to_string()))?;
+                .map_err(|error| breach("I8", error.to_string()))?;
             let there = event.map(|event| event.position);
             keep!(
                 "I5",
@@ -579,7 +578,7 @@ impl History {
         let mut position = first - 1;
         for event in log.read(first.., &Query::all(), Direction::Forward) {
             let event = event
-                .map_err(|error| breach("I1", format!("read-only, of {head} events: {error}")))?;
+                .map_err(|error| breach("I8", format!("read-only, of {head} events: {error}")))?;
             position += 1;
             keep!(
                 "I2",

@@ -84,9 +84,15 @@ pub fn small_log(disk: impl Disk + 'static, seed: u64) -> LogOptions {
 
 /// Runs a scenario once more, with every [`small_log`] of this thread read without maps.
 pub fn without_maps(scenario: impl FnOnce()) {
-    READ_IO.set(ReadIo::Pread);
+    struct Restore(ReadIo);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            READ_IO.set(self.0);
+        }
+    }
+    // After a panic too: the next scenario of the thread is another one.
+    let _before = Restore(READ_IO.replace(ReadIo::Pread));
     scenario();
-    READ_IO.set(ReadIo::Mapped);
 }
 
 thread_local! {

@@ -62,6 +62,8 @@ struct State {
     trace: u64,
     /// All calls so far.
     calls: u64,
+    /// More calls are a loop without an end.
+    calls_max: Option<u64>,
     /// Whether its process is gone: what still calls finds nothing.
     is_dead: bool,
     /// How often each step was called.
@@ -230,11 +232,17 @@ impl SimDisk {
             let mut next = next.state.lock();
             next.recording = state.recording.take();
             (next.calls, next.trace, next.struck) = (state.calls, state.trace, state.struck);
+            next.calls_max = state.calls_max;
             (next.counts, next.faults) = (state.counts, std::mem::take(&mut state.faults));
         }
         next.changes.store(self.change_count(), Ordering::Relaxed);
         drop(state);
         next
+    }
+
+    /// Takes more calls than this for a loop without an end, and panics.
+    pub fn limit_calls(&self, calls_max: u64) {
+        self.state.lock().calls_max = Some(calls_max);
     }
 
     /// Calls so far, of any kind.
@@ -267,6 +275,11 @@ impl SimDisk {
             return Err(io::Error::other("the process has ended"));
         }
         state.calls += 1;
+        assert!(
+            state.calls_max.is_none_or(|most| state.calls <= most),
+            "call {} is one of a loop without an end",
+            state.calls
+        );
         state.counts[step as usize] += 1;
         if step.is_change() {
             self.changes.fetch_add(1, Ordering::Relaxed);

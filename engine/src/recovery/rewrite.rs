@@ -12,7 +12,8 @@ use annals_segments::format::segment_header::{FLAG_RECOVERED, SEGMENT_HEADER_LEN
 use annals_segments::format::{ALIGNMENT, FORMAT_VERSION, align_up};
 use annals_segments::{Room, SegmentFile};
 
-use super::{Opening, Scanned, Spare, read_tracking};
+use super::{CHANGED, Opening, Scanned, Spare, read_tracking};
+use crate::directory::corrupt;
 use crate::error::Error;
 use crate::housekeeping::{Made, PreparedSegment};
 use crate::report::RecoveryOutcome;

@@ -150,6 +150,26 @@ pub(super) fn all_bytes<'a>(file: &'a SegmentFile, path: &Path) -> Result<&'a [u
     file.bytes().map_err(Error::io(path, "read the segment"))
 }
 
+/// A frame that the scan has verified, read again: the disk may answer something else now.
+pub(super) fn frame_again<'a>(
+    path: &Path,
+    bytes: &'a [u8],
+    salt: u64,
+    frame: &FrameAt,
+) -> Result<Frame<'a>, Error> {
+    let whole = bytes
+        .get(frame.offset..)
+        .map(|rest| Frame::parse(rest, salt));
+    match whole {
+        Some(Ok(whole)) if whole.header.base_position == frame.base_position => Ok(whole),
+        _ => {
+            let first = frame.base_position;
+            let last = frame.next_position().max(first + 1) - 1;
+            Err(corrupt(path, frame.offset, first, last, CHANGED))
+        }
+    }
+}
+
 /// Reads a segment into memory, up to `end`: while somebody may write to it.
 pub(super) fn read_owned(directory: &Directory, number: u64, end: u64) -> Result<Vec<u8>, Error> {
     let path = directory.segment(number);
@@ -361,6 +381,14 @@ pub(super) fn bad_stop(segment: &Scanned) -> FormatError {
 /// Bytes that are checked to be zero behind a close that is proven. The writer lets nothing lie further behind
 /// it as long as these may still be lost.
 pub(crate) const LOOKED_AT_BEHIND_CLOSE: usize = 1 << 20;
+
+/// What is read a second time and is not what was verified.
+pub(super) const CHANGED: FormatError = FormatError::Field {
+    structure: "segment",
+    field: "frame",
+    found: 0,
+    expected: "the one that was there a moment ago: the disk answers now this, now that",
+};
 
 pub(super) const MISSING_SEGMENT: FormatError = FormatError::TooShort {
     structure: "segment",

@@ -11,7 +11,7 @@ use annals_engine::Error;
 
 use super::driver::{DIR, Driver, Phase, Stop};
 use super::workloads::Workload;
-use super::{Tally, Trouble};
+use super::{Tally, Trouble, guarded};
 use crate::invariants::{Breach, End, Found, History, Kept, breach, keep, not_opened};
 use crate::sim_disk::{Image, PendingOp, SimDisk, Snapshot, Spared, Tear};
 use crate::{SeededRandom, event, small_log};
@@ -157,7 +157,7 @@ impl Instant<'_> {
             end: End::Kill,
             seed: self.seed ^ self.at,
         };
-        case.judge(&disk, true)
+        guarded(|| case.judge(&disk, true))
             .map(drop)
             .map_err(|breach| (breach, "a kill".to_owned()))
     }
@@ -177,12 +177,12 @@ impl Instant<'_> {
             seed: fingerprint,
         };
         let is_second = fingerprint.is_multiple_of(8);
-        let judged = match is_second {
+        let judged = guarded(|| match is_second {
             false => case
                 .judge(&SimDisk::of(&image), fingerprint.is_multiple_of(4))
                 .map(drop),
             true => case.judge_crash_inside_recovery(&image, tally),
-        };
+        });
         judged.map_err(|breach| (breach, format!("{spared:?}, second crash: {is_second}")))
     }
 }

@@ -50,6 +50,19 @@ impl FileImage {
         bytes
     }
 
+    /// Up to `len` bytes at `offset`.
+    pub fn bytes_at(&self, offset: u64, len: usize) -> Vec<u8> {
+        let end = self.len.min(offset + len as u64);
+        let byte = |at: u64| {
+            let page = self
+                .pages
+                .get(at as usize / PAGE_LEN)
+                .and_then(Option::as_ref);
+            page.map_or(0, |page| page[at as usize % PAGE_LEN])
+        };
+        (offset..end).map(byte).collect()
+    }
+
     /// Writes at `offset`; a file that is shorter grows.
     pub fn write(&mut self, bytes: &[u8], offset: u64) {
         if bytes.is_empty() {
@@ -61,9 +74,13 @@ impl FileImage {
         while !rest.is_empty() {
             let (number, start) = (at / PAGE_LEN, at % PAGE_LEN);
             let (now, later) = rest.split_at(rest.len().min(PAGE_LEN - start));
-            self.page_mut(number)[start..start + now.len()].copy_from_slice(now);
             at += now.len();
             rest = later;
+            let is_zero = self.pages.get(number).is_none_or(Option::is_none);
+            if is_zero && now.iter().all(|byte| *byte == 0) {
+                continue;
+            }
+            self.page_mut(number)[start..start + now.len()].copy_from_slice(now);
         }
     }
 

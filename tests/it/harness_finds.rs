@@ -1,0 +1,80 @@
+//! What the harnesses have found, each with the least that shows it.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use annals_engine::{Error, Log};
+use annals_segments::{Disk, MemoryDisk};
+use annals_tests::log_files::{FIRST_SEGMENT, content, remove, write};
+use annals_tests::sim_disk::{Failing, Fault, SimDisk, Spared, Step};
+use annals_tests::{event, log_files::DIR, small_log, without_maps};
+
+fn log_with_acknowledged_events(disk: &(impl Disk + Clone + 'static)) -> Log {
+    let log = small_log(disk.clone(), 1).open(DIR).unwrap();
+    for _ in 0..3 {
+        let _ = log.append(event("a", "Was", "acknowledged")).unwrap();
+    }
+    log
+}
+
+/// Found by `rot` (a file cut within its header, or gone) and by `io-faults` (a misdirected read): the log opened
+/// without a word, empty, and the file was removed.
+#[test]
+fn a_lost_segment_that_a_witness_speaks_of_is_damage_and_not_an_empty_log() {
+    for is_gone in [true, false] {
+        let disk = MemoryDisk::default();
+        log_with_acknowledged_events(&disk).close().unwrap();
+        match is_gone {
+            true => remove(&disk, FIRST_SEGMENT),
+            // Neither a header nor a frame.
+            false => write(&disk, FIRST_SEGMENT, &[0; 64 << 10], 0),
+        }
+        let before = annals_tests::log_files::names(&disk);
+        let opened = small_log(disk.clone(), 2).open(DIR);
+        assert!(matches!(opened, Err(Error::Corrupt { .. })), "{opened:?}");
+        drop(opened);
+        assert_eq!(annals_tests::log_files::names(&disk), before);
+        if !is_gone {
+            assert_eq!(content(&disk, FIRST_SEGMENT), [0; 64 << 10]);
+        }
+    }
+}
+
+/// Found by `io-faults`: one read of a header that went astray, and the file was taken for one that was never finished,
+/// and removed.
+#[test]
+fn a_segment_is_not_removed_for_one_wrong_answer_of_the_disk() {
+    without_maps(|| {
+        let disk = SimDisk::default();
+        let _ = log_with_acknowledged_events(&disk);
+        // Nothing but the segment itself says what was acknowledged.
+        let left = SimDisk::over(disk.power_cut(Spared::Nothing));
+        left.set_hook(first_read_astray(&left));
+        let opened = small_log(left.clone(), 2).open(DIR);
+        assert!(opened.is_err(), "{opened:?}");
+        left.clear_hook();
+        left.heal();
+        let log = small_log(left, 3).open(DIR).unwrap();
+        assert_eq!(log.head(), 3);
+    });
+}
+
+/// Has the first read of a segment go astray.
+fn first_read_astray(
+    disk: &SimDisk,
+) -> impl Fn(Step, &std::path::Path) -> std::io::Result<()> + Send + Sync + 'static {
+    let (disk, is_done) = (disk.clone(), AtomicBool::new(false));
+    move |step, path| {
+        if step == Step::Read
+            && path.ends_with(FIRST_SEGMENT)
+            && !is_done.swap(true, Ordering::SeqCst)
+        {
+            disk.add_fault(Fault {
+                step: Some(Step::Read),
+                skip: 0,
+                count: 1,
+                failing: Failing::Misdirected,
+            });
+        }
+        Ok(())
+    }
+}
