@@ -9,6 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
 use std::time::Duration;
 
+use annals_segments::planted::{Bug, is_planted};
 use annals_segments::sync::atomic::{AtomicBool, Ordering, fence};
 use annals_segments::sync::{Condvar, Mutex};
 
@@ -39,6 +40,9 @@ impl Changed {
     /// Wakes the threads that wait, and has [`Changed::wake_tasks`] wake the tasks. The caller has changed
     /// what they look at.
     pub(crate) fn notify(&self) {
+        if is_planted(Bug::DropWakeUp) {
+            return;
+        }
         // Who waits raises the flag before it looks at the state, the notifier changes the state before it
         // looks at the flag: one of the two sees the other. Both sides use the total order for that.
         fence(Ordering::SeqCst);

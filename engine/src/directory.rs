@@ -11,6 +11,7 @@ use annals_segments::format::watermark::{WATERMARK_FILE_LEN, Watermark};
 use annals_segments::format::{
     self, BACKUP_FILE, FormatError, LOCK_FILE, MANIFEST_FILES, TEMPORARY_SUFFIX, WATERMARK_FILE,
 };
+use annals_segments::planted::{Bug, is_planted};
 use annals_segments::{DirEntry, Disk, DiskFile, OpenMode};
 
 use crate::error::Error;
@@ -48,6 +49,9 @@ impl Directory {
     }
 
     pub(crate) fn sync(&self) -> Result<(), Error> {
+        if is_planted(Bug::SkipDirectorySync) {
+            return Ok(());
+        }
         self.disk
             .sync_dir(&self.path)
             .map_err(Error::io(&self.path, "sync the directory"))
@@ -184,8 +188,10 @@ impl Directory {
         Manifest::decode(&bytes)
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         file.write_all_at(&bytes, 0)?;
-        file.sync_data()?;
-        if is_new {
+        if !is_planted(Bug::SkipManifestSync) {
+            file.sync_data()?;
+        }
+        if is_new && !is_planted(Bug::SkipDirectorySync) {
             self.disk.sync_dir(&self.path)
         } else {
             Ok(())

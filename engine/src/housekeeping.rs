@@ -17,6 +17,7 @@ use annals_index::{HeadsIdentity, SealedIndex, fold_heads};
 use annals_segments::format::manifest::Manifest;
 use annals_segments::format::segment_header::{Layout, SEGMENT_HEADER_LEN, SegmentHeader};
 use annals_segments::format::{self, align_up};
+use annals_segments::planted::{Bug, is_planted};
 use annals_segments::sync::{Condvar, Mutex, MutexGuard};
 use annals_segments::{FrozenFile, OpenMode, Room, SegmentFile, write_finished};
 
@@ -648,7 +649,9 @@ impl PreparedSegment {
             file.write(&header.encode(), 0)?;
             file.sync()?;
             file.publish(SEGMENT_HEADER_LEN);
-            directory.disk.sync_dir(&directory.path)?;
+            if !is_planted(Bug::SkipDirectorySync) {
+                directory.disk.sync_dir(&directory.path)?;
+            }
             Ok(file)
         };
         match create() {

@@ -28,6 +28,7 @@ use annals_segments::format::manifest::{Manifest, SealedSegment};
 use annals_segments::format::segment_header::{FLAG_RECOVERED, SEGMENT_HEADER_LEN, SegmentHeader};
 use annals_segments::format::watermark::Watermark;
 use annals_segments::format::{SEGMENT_LEN_MAX, quarantine_file_name};
+use annals_segments::planted::{Bug, is_planted};
 use annals_segments::{Disk, DiskLock, OpenMode, SegmentFile, last_written_byte};
 
 use crate::checkpoint::{self, Front};
@@ -270,7 +271,9 @@ impl Opening {
             watermark.segment > number
                 || (watermark.segment == number && frame.end as u64 <= watermark.end)
         });
-        by_watermark || (frame.event_count > 0 && frame.next_position() - 1 <= self.durable)
+        by_watermark
+            || is_planted(Bug::TrustUnprovenTail)
+            || (frame.event_count > 0 && frame.next_position() - 1 <= self.durable)
     }
 
     /// Whether the log was closed, and the close itself reached the disk. A close frame alone proves
@@ -519,7 +522,7 @@ impl Opening {
         let is_missing = self.watermark.is_some_and(|watermark| {
             watermark.segment > last_number && watermark.end > SEGMENT_HEADER_LEN as u64
         });
-        if self.durable >= next || is_missing {
+        if (self.durable >= next || is_missing) && !is_planted(Bug::IgnoreWitnesses) {
             let path = self.directory.segment(last_number + 1);
             let last = self.durable.max(next);
             return Err(corrupt(&path, 0, next, last, MISSING_SEGMENT));
@@ -534,7 +537,7 @@ impl Opening {
             watermark.segment == segment.header.number
                 && watermark.end > segment.no_batch_until as u64
         });
-        if self.durable >= next || is_short {
+        if (self.durable >= next || is_short) && !is_planted(Bug::IgnoreWitnesses) {
             let last = self.durable.max(next - 1);
             return Err(corrupt(path, segment.end, next, last, bad_stop(segment)));
         }

@@ -21,6 +21,7 @@ use annals_segments::format::manifest::SealedSegment;
 use annals_segments::format::record::{RecordPlace, place_record};
 use annals_segments::format::segment_header::SEGMENT_HEADER_LEN;
 use annals_segments::format::watermark::Watermark;
+use annals_segments::planted::{Bug, is_planted};
 
 use smallvec::SmallVec;
 
@@ -361,7 +362,9 @@ impl Writer {
                 Expected::NoEvents => found.is_none(),
                 Expected::Exactly(version) => found == Some(*version),
             };
-            if let Some(expected) = ExpectedVersion::of(*expected).filter(|_| !holds) {
+            if let Some(expected) = ExpectedVersion::of(*expected)
+                .filter(|_| !holds && !is_planted(Bug::SkipVersionCheck))
+            {
                 return Err(Error::VersionConflict {
                     aggregate: id.clone(),
                     expected,
@@ -537,7 +540,8 @@ impl Writer {
         )
         .entered();
         let written = self.write(inner, &group.buffer).and_then(|()| {
-            match group.wants_sync && self.unsynced > 0 {
+            let waits = group.wants_sync && !is_planted(Bug::AckBeforeSync);
+            match waits && self.unsynced > 0 {
                 true => self.sync(inner).map(|micros| {
                     span.record("sync_us", micros);
                 }),
@@ -562,7 +566,7 @@ impl Writer {
         if let Some(offset) = group.dictionary {
             self.ask_for_checkpoint(inner, offset);
         }
-        if self.unsynced == 0 {
+        if self.unsynced == 0 || is_planted(Bug::ShowBeforeDurable) {
             inner.set_durable(self.next_position - 1);
         }
         for (submission, outcome) in group.outcomes.drain(..) {
@@ -764,6 +768,9 @@ impl Writer {
 
     fn seal(&mut self, inner: &Inner) -> io::Result<()> {
         self.write_closing(inner, FrameKind::Footer)?;
+        if is_planted(Bug::RollWithoutSync) {
+            self.unsynced = 0;
+        }
         self.sync_all(inner)?;
         let file = self
             .segment

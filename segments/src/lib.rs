@@ -9,6 +9,8 @@ mod clock;
 pub mod disk;
 pub mod format;
 mod frozen_file;
+#[doc(hidden)]
+pub mod planted;
 mod process;
 mod scan;
 mod segment_file;

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use annals_segments::Random;
 use annals_tests::SeededRandom;
+use annals_tests::counting_allocator::peak_of;
 use annals_tests::fuzz::{TARGETS, Target};
 
 fn fuzz_dir() -> PathBuf {
@@ -56,8 +57,12 @@ fn run(target: &Target, from: &str, input: &[u8]) {
         }
     }
     let _shown = Shown(from, input);
-    (target.run)(input);
+    let ((), peak) = peak_of(|| (target.run)(input));
+    assert!(peak <= PEAK_MAX, "{peak} bytes are held at once");
 }
+
+/// Bytes that any input may make a target hold at once: small logs, several times over.
+const PEAK_MAX: usize = 64 << 20;
 
 /// A copy of `seed` with a few bytes changed, cut out, doubled or added.
 fn changed(seed: &[u8], random: &SeededRandom) -> Vec<u8> {

@@ -23,6 +23,21 @@ fn a_fault_of_any_call_breaks_no_promise() {
 }
 
 #[test]
+fn rot_anywhere_is_told_or_harmless() {
+    run("rot");
+}
+
+#[test]
+fn long_runs_over_a_failing_disk_break_no_promise() {
+    run("simulation");
+}
+
+#[test]
+fn who_waits_is_woken() {
+    run("wake-ups");
+}
+
+#[test]
 fn the_same_seed_gives_the_same_calls_and_the_same_bytes() {
     let run = |workload: &workloads::Workload, seed| {
         let mut driver = Driver::new(seed);

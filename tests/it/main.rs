@@ -5,6 +5,11 @@
     reason = "a test plays the part of the world around the log"
 )]
 
+/// So that tests can bound what hostile bytes make a log allocate.
+#[global_allocator]
+static ALLOCATOR: annals_tests::counting_allocator::CountingAllocator =
+    annals_tests::counting_allocator::CountingAllocator;
+
 mod append;
 mod backup;
 mod checkpoint;
@@ -14,10 +19,12 @@ mod damage;
 mod follow;
 mod fork;
 mod fuzz_seeds;
+mod golden;
 mod harness_finds;
 mod harnesses;
 mod kill;
 mod limits;
+mod model;
 mod power_loss;
 mod pread;
 mod real_kernel;

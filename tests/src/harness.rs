@@ -16,6 +16,8 @@ pub mod io_faults;
 pub mod ledger;
 pub mod rot;
 pub mod runner;
+pub mod simulation;
+pub mod wake_ups;
 pub mod workloads;
 
 /// What a harness has tried.

@@ -1,6 +1,7 @@
 //! The harness that the tests share: a clock and a randomness that are functions of a seed, and logs
 //! small enough to roll often.
 
+pub mod counting_allocator;
 pub mod fuzz;
 pub mod harness;
 pub mod history;
@@ -31,6 +32,24 @@ impl Default for SteppingClock {
 impl Clock for SteppingClock {
     fn now_us(&self) -> u64 {
         self.0.fetch_add(1_000, Ordering::Relaxed)
+    }
+}
+
+/// A clock that jumps back and forth by hours.
+#[derive(Debug)]
+pub struct WildClock(SeededRandom);
+
+impl WildClock {
+    /// The same seed gives the same jumps.
+    pub fn new(seed: u64) -> Self {
+        Self(SeededRandom::new(seed))
+    }
+}
+
+impl Clock for WildClock {
+    fn now_us(&self) -> u64 {
+        // Some time in 2023, give or take.
+        1_700_000_000_000_000 + self.0.next_u64() % 10_000_000_000
     }
 }
 

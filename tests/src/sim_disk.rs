@@ -178,6 +178,22 @@ impl SimDisk {
         self.state.lock().faults.clear();
     }
 
+    /// Whether there are faults by which reads answer something else than what is there.
+    pub fn reads_wrong(&self) -> bool {
+        let is_wrong = |fault: &Fault| {
+            matches!(
+                fault.failing,
+                Failing::BitFlip(_) | Failing::Stale(_) | Failing::Misdirected
+            )
+        };
+        self.state.lock().faults.iter().any(is_wrong)
+    }
+
+    /// Whether there are faults that have struck or may strike.
+    pub fn has_faults(&self) -> bool {
+        !self.state.lock().faults.is_empty()
+    }
+
     /// How many calls were struck by a fault.
     pub fn struck(&self) -> u64 {
         self.state.lock().struck
@@ -208,7 +224,10 @@ impl SimDisk {
 
     /// Makes a name one that no sync of its directory has covered.
     pub fn forget_name(&self, path: &Path) {
-        self.state.lock().now.durable_names.remove(path);
+        let mut state = self.state.lock();
+        if let Some(inode) = state.now.durable_names.remove(path) {
+            state.push_name(inode, PendingOp::Create(path.to_owned()));
+        }
     }
 
     /// The same disk, apart from this one, when the process has died and another begins: what was seen is

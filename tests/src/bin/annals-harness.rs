@@ -1,11 +1,16 @@
-//! Runs the harnesses: `annals-harness quick|full [HARNESS [FROM..TO]]`.
+//! Runs the harnesses: `annals-harness quick|full [HARNESS [FROM..TO]]`; `annals-harness planted` lets them look for bugs
+//! that were put in on purpose, when it is built with the feature `planted-bugs`.
 //!
 //! Prints what each has tried and found, adds it to the ledger, and fails when a promise was broken.
 
 use std::ops::Range;
 use std::process::ExitCode;
 
+use annals_tests::counting_allocator::CountingAllocator;
 use annals_tests::harness::runner::{ALL, Harness, Tier};
+
+#[global_allocator]
+static ALLOCATOR: CountingAllocator = CountingAllocator;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -13,6 +18,8 @@ fn main() -> ExitCode {
     let tier = match arguments.first() {
         Some(&"quick") => Tier::Quick,
         Some(&"full") => Tier::Full,
+        #[cfg(feature = "planted-bugs")]
+        Some(&"planted") => return planted::run(),
         _ => return usage("say how much is to be tried"),
     };
     let chosen: Vec<&Harness> = match arguments.get(1) {
@@ -58,6 +65,58 @@ fn main() -> ExitCode {
 fn range(text: &str) -> Option<Range<u64>> {
     let (from, to) = text.split_once("..")?;
     Some(from.parse().ok()?..to.parse().ok()?)
+}
+
+#[cfg(feature = "planted-bugs")]
+mod planted {
+    use std::process::ExitCode;
+
+    use annals_segments::planted::{Bug, plant};
+    use annals_tests::harness::rot;
+    use annals_tests::harness::runner::{Harness, Tier};
+
+    /// Who has to find what.
+    const FINDERS: [(Bug, &[&str]); Bug::ALL.len()] = [
+        (Bug::AckBeforeSync, &["crash-points", "simulation"]),
+        (Bug::SkipVersionCheck, &["crash-points", "simulation"]),
+        (Bug::SkipDirectorySync, &["crash-points", "simulation"]),
+        (Bug::DropWakeUp, &["wake-ups"]),
+        (Bug::TrustTornIndex, &["rot"]),
+        (Bug::TrustUnprovenTail, &["io-faults"]),
+        (Bug::NoPoison, &["io-faults", "simulation"]),
+        (Bug::ShowBeforeDurable, &["crash-points", "simulation"]),
+        (Bug::IgnoreWitnesses, &["rot"]),
+        (Bug::RollWithoutSync, &["crash-points", "simulation"]),
+        (Bug::SkipManifestSync, &["crash-points"]),
+    ];
+
+    /// Plants one bug after the other; fails when a harness misses one that it has to find.
+    pub(super) fn run() -> ExitCode {
+        // They are what a sound log wrote.
+        let _ = rot::samples();
+        let mut missed = 0;
+        for (bug, finders) in FINDERS {
+            for name in finders {
+                let harness = Harness::named(name).expect("a finder is one of the harnesses");
+                plant(Some(bug));
+                let outcome = harness.run_all(Tier::Quick, (harness.seeds)(Tier::Quick), 1, false);
+                plant(None);
+                let found = outcome.troubles.first();
+                let told = found.map_or("SURVIVES".to_owned(), |found| found.breach.to_string());
+                println!(
+                    "{bug:?}: {name}: {}",
+                    told.chars().take(120).collect::<String>()
+                );
+                missed += usize::from(found.is_none());
+            }
+        }
+        println!("{missed} of the planted bugs survive");
+        if missed == 0 {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn usage(what: &str) -> ExitCode {

@@ -15,7 +15,7 @@ use crate::invariants::{
     Breach, End, Fact, Following, Found, History, Issued, Told, Truncation, breach,
 };
 use crate::sim_disk::{SimDisk, Snapshot, Spared};
-use crate::{id, small_log};
+use crate::{SeededRandom, WildClock, id, small_log};
 
 /// Where the log lies.
 pub const DIR: &str = "/log";
@@ -177,6 +177,7 @@ pub struct Driver {
     opened: u64,
     next_id: u128,
     jobs_wait: bool,
+    is_clock_wild: bool,
     is_recorded: bool,
     phase_start: u64,
     /// How the process before ended.
@@ -212,6 +213,7 @@ impl Driver {
             opened: 0,
             next_id: 1,
             jobs_wait: false,
+            is_clock_wild: false,
             is_recorded: false,
             phase_start: 0,
             end: End::Kill,
@@ -248,6 +250,11 @@ impl Driver {
         self.jobs_wait = true;
     }
 
+    /// Has the clock jump back and forth, from the next opening on.
+    pub fn unsettle_clock(&mut self) {
+        self.is_clock_wild = true;
+    }
+
     /// The log.
     ///
     /// # Panics
@@ -274,11 +281,27 @@ impl Driver {
             false => self.seed.wrapping_mul(100) + self.opened,
         };
         let mut options = small_log(self.disk.clone(), seed);
+        if self.is_clock_wild {
+            options = options.clock(WildClock::new(seed));
+        }
         if self.jobs_wait {
             options = options.housekeeping_when_asked();
         }
-        let log = options.open(DIR)?;
+        let log = match options.open(DIR) {
+            Ok(log) => log,
+            Err(error) => {
+                if self.disk.reads_wrong() {
+                    // It may have dropped, and kept aside, what read wrong and had no witness, before it failed.
+                    self.history.power_cut(self.disk.change_count());
+                }
+                return Err(error.into());
+            }
+        };
         if self.opened > 1 || !self.history.batches.is_empty() {
+            if self.disk.reads_wrong() && log.recovery().torn.is_some() {
+                // What it read was wrong, and no witness lay beside it: it was told, and is kept aside.
+                self.history.forget_promises();
+            }
             let found = self.history.check(&log, u64::MAX, self.end)?;
             self.end_phase();
             self.history.settle(self.now(), &found, &log);
@@ -391,14 +414,15 @@ impl Driver {
             // Nobody knows.
             Err(error @ Error::Indeterminate { .. }) => Err(error.into()),
             Err(error) => {
-                // It was refused, and must never be seen.
+                // It was refused, and must never be seen. What rests on dropped events is refused for that.
+                let is_refusal = error.is_conflict() || error.is_expired();
                 self.history.batches.pop();
                 keep_step(
                     "I9",
-                    !(error.is_conflict() && is_legal),
+                    !(is_refusal && is_legal),
                     &format!("refused without a reason: {error}"),
                 )?;
-                match error.is_conflict() || matches!(error, Error::Limit { .. }) {
+                match is_refusal || matches!(error, Error::Limit { .. }) {
                     true => Ok(()),
                     false => Err(error.into()),
                 }
@@ -434,6 +458,35 @@ impl Driver {
         self.end_process(Some(&left));
         self.end = End::PowerCut;
         self.history.power_cut(self.now());
+    }
+
+    /// Ends the process, and spoils or removes a file that can be made anew, if there is one.
+    pub fn spoil_derived(&mut self, random: &SeededRandom) {
+        self.history.spoil_derived();
+        let mut image = self.disk.snapshot().seen();
+        let is_derived = |path: &&std::path::PathBuf| {
+            let name = path
+                .file_name()
+                .map(|name| name.to_string_lossy().into_owned());
+            let name = name.unwrap_or_default();
+            name.ends_with(".idx") || name.ends_with(".tail") || name.starts_with("heads-")
+        };
+        let derived: Vec<_> = image.files.keys().filter(is_derived).cloned().collect();
+        if !derived.is_empty() {
+            let path = &derived[random.next_u64() as usize % derived.len()];
+            let len = image.files[path].len();
+            if len == 0 || random.next_u64().is_multiple_of(3) {
+                image.files.remove(path);
+            } else {
+                let at = random.next_u64() % len;
+                let byte = image.files[path].bytes_at(at, 1)[0];
+                image
+                    .file_mut(path)
+                    .write(&[byte ^ 1 << (random.next_u64() % 8)], at);
+            }
+        }
+        self.end_process(Some(&image));
+        self.end = End::Kill;
     }
 
     fn end_process(&mut self, left: Option<&crate::sim_disk::Image>) {

@@ -10,6 +10,7 @@ use annals_engine::{Direction, Error, Log, Query, QueryItem, RecoveryOutcome};
 
 use super::driver::{DIR, Draft, Driver, Step};
 use super::{Tally, Trouble, guarded};
+use crate::counting_allocator::peak_of;
 use crate::invariants::{Fact, History, Kept, breach, keep};
 use crate::sim_disk::{Image, SimDisk, Spared};
 use crate::small_log;
@@ -181,7 +182,13 @@ pub fn run(
         }
         tally.states += 1;
         tally.faults += 1;
-        guarded(|| sample.judge(&image, path)).map_err(|breach| Trouble {
+        let judged = guarded(|| {
+            let (judged, peak) = peak_of(|| sample.judge(&image, path));
+            judged?;
+            keep!("I10", peak <= PEAK_MAX, "{peak} bytes are held at once");
+            Ok(())
+        });
+        judged.map_err(|breach| Trouble {
             breach,
             again: format!("rot {} {} {rot:?}", sample.name, path.display()),
         })?;
@@ -394,5 +401,7 @@ fn is_damage(error: &Error) -> bool {
     )
 }
 
+/// Bytes that a log of a few segments of 64 KiB may make a process hold, the disk included.
+const PEAK_MAX: usize = 16 << 20;
 /// Calls that an open and all that follows may make.
 const CALLS_MAX: u64 = 10_000;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::ledger::Entry;
-use super::{Tally, Trouble, crash_points, io_faults, rot, workloads};
+use super::{Tally, Trouble, crash_points, io_faults, rot, simulation, wake_ups, workloads};
 use crate::SeededRandom;
 
 /// How much is tried.
@@ -54,7 +54,7 @@ pub const ALL: &[Harness] = &[
         name: "io-faults",
         about: "each call fails once or from then on, with each error it may have",
         units: workloads::ALL.len() as u64,
-        seeds: |tier| if tier == Tier::Quick { 1..2 } else { 1..5 },
+        seeds: |tier| if tier == Tier::Quick { 1..2 } else { 1..8 },
         run: |tier, unit, seed, tally| {
             let effort = match tier {
                 Tier::Quick => io_faults::Effort::QUICK,
@@ -83,6 +83,31 @@ pub const ALL: &[Harness] = &[
                 ),
                 None => Ok(()),
             }
+        },
+    },
+    Harness {
+        name: "simulation",
+        about: "long runs of anything, over a disk that fails and processes that end",
+        units: 1,
+        seeds: |tier| if tier == Tier::Quick { 1..41 } else { 1..4_001 },
+        run: |tier, _, seed, tally| {
+            let steps = if tier == Tier::Quick { 150 } else { 400 };
+            simulation::run(seed, steps, tally)
+        },
+    },
+    Harness {
+        name: "wake-ups",
+        about: "who waits for an event is woken by it",
+        units: 1,
+        seeds: |tier| if tier == Tier::Quick { 1..3 } else { 1..41 },
+        run: |_, _, seed, tally| {
+            // A bug is planted to be found: that need not take as long as a loaded machine may.
+            let patience = if cfg!(feature = "planted-bugs") {
+                2
+            } else {
+                60
+            };
+            wake_ups::run(seed, 300, Duration::from_secs(patience), tally)
         },
     },
 ];
