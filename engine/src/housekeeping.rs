@@ -169,24 +169,24 @@ impl Housekeeper {
         }
     }
 
-    /// Does the first job that waits, as a thread would once it comes to it; answers whether there was one.
+    /// Does the first job that waits, as a thread would once it comes to it; when none does, what a thread does in
+    /// quiet times. Answers whether one did.
     pub(crate) fn run_one(&self, inner: &Inner) -> bool {
         let mut waiting = self.inline.lock();
-        if waiting.is_empty() {
-            return false;
-        }
-        let job = waiting.remove(0);
+        let job = (!waiting.is_empty()).then(|| waiting.remove(0));
         drop(waiting);
-        self.requested.lock().remove(&job);
-        do_job(
+        take_up(
             inner,
-            if job == Job::SyncSoon {
-                Job::SyncNow
-            } else {
-                job
+            match job {
+                Some(Job::SyncSoon) => Job::SyncNow,
+                Some(job) => job,
+                None => Job::Fold,
             },
         );
-        true
+        if job == Some(Job::SyncSoon) {
+            self.requested.lock().remove(&Job::SyncSoon);
+        }
+        job.is_some()
     }
 
     /// Has no job begin as long as the guard lives.

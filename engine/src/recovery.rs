@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use annals_segments::format::frame::{FRAME_HEADER_LEN, FrameHeader, FrameKind};
+use annals_segments::format::frame::{FRAME_HEADER_LEN, Frame, FrameHeader, FrameKind};
 use annals_segments::format::manifest::{Manifest, SealedSegment};
 use annals_segments::format::segment_header::{FLAG_RECOVERED, SEGMENT_HEADER_LEN, SegmentHeader};
 use annals_segments::format::watermark::Watermark;
@@ -55,7 +55,7 @@ pub(crate) use admission::{check_place, take_lock};
 pub(crate) use read_only::{damage_of, open_read_only, open_to_repair};
 use rewrite::UnprovenFrame;
 use scanned::{
-    CHANGED, FrameAt, Known, MISSING_SEGMENT, Scanned, all_bytes, bad_stop, check_header,
+    CHANGED, FrameAt, Known, MISSING_SEGMENT, Scanned, all_bytes, bad_stop, changed, check_header,
     first_readable_log_id, frame_again, missing, open_whole, read_owned, scan_segment,
 };
 pub(crate) use scanned::{LOOKED_AT_BEHIND_CLOSE, OUT_OF_ORDER, read_tracking};
@@ -679,11 +679,14 @@ impl Opening {
             .filter(|frame| frame.is_batch())
         {
             let whole = frame_again(&path, bytes, segment.header.salt, frame)?;
-            copies.push(UnprovenFrame {
+            let copy = UnprovenFrame {
                 bytes: whole.as_bytes().to_vec(),
                 salt: segment.header.salt,
                 topics: topics.clone(),
-            });
+            };
+            // The copy gets checksums of its own: they must not be those of bytes that have changed since the scan.
+            copy.verify().map_err(|_| changed(&path, frame))?;
+            copies.push(copy);
             self.report.rewritten_events += u64::from(frame.event_count);
         }
         // A dictionary before the first of them holds what was durable before it was written. It may be

@@ -9,7 +9,7 @@ use annals_segments::format::frame::{
 };
 use annals_segments::format::record::{RecordPlace, body_crc, place_record};
 use annals_segments::format::segment_header::{FLAG_RECOVERED, SEGMENT_HEADER_LEN};
-use annals_segments::format::{ALIGNMENT, FORMAT_VERSION, align_up};
+use annals_segments::format::{ALIGNMENT, FORMAT_VERSION, FormatError, align_up};
 use annals_segments::{Room, SegmentFile};
 
 use super::{CHANGED, Opening, Scanned, Spare, read_tracking};
@@ -29,8 +29,13 @@ pub(super) struct UnprovenFrame {
 }
 
 impl UnprovenFrame {
+    /// Checks the copy itself, record by record.
+    pub(super) fn verify(&self) -> Result<(), FormatError> {
+        Frame::parse(&self.bytes, self.salt)?.verify()
+    }
+
     fn time_us(&self) -> u64 {
-        let frame = Frame::parse(&self.bytes, self.salt).expect("the scan has verified it");
+        let frame = Frame::parse(&self.bytes, self.salt).expect("the copy has been verified");
         frame.header.time_us
     }
 }
@@ -244,7 +249,7 @@ impl Rewrite {
         segment: &Segment,
         out: &mut Vec<u8>,
     ) -> Result<(), Error> {
-        let frame = Frame::parse(&copy.bytes, copy.salt).expect("the scan has verified it");
+        let frame = Frame::parse(&copy.bytes, copy.salt).expect("the copy has been verified");
         assert_eq!(
             frame.header.base_position, self.next_position,
             "frames are rewritten in order"
@@ -265,7 +270,7 @@ impl Rewrite {
         }
         let mut numbers = Vec::new();
         for (offset, record) in frame.records() {
-            let record = record.expect("the scan has verified it");
+            let record = record.expect("the copy has been verified");
             let name = copy.topics.get(record.place().topic as usize);
             let name =
                 name.ok_or_else(|| segment.corrupt(offset, self.next_position, UNKNOWN_TOPIC))?;
@@ -275,7 +280,7 @@ impl Rewrite {
         for (((_, record), topic), position) in
             frame.records().zip(numbers).zip(self.next_position..)
         {
-            let record = record.expect("the scan has verified it");
+            let record = record.expect("the copy has been verified");
             let at = out.len();
             out.extend_from_slice(record.as_bytes());
             let place = RecordPlace {
@@ -306,13 +311,12 @@ fn number_of(segment: &Segment, name: &str, preamble: &mut Preamble) -> u32 {
     number
 }
 
-const UNKNOWN_TOPIC: annals_segments::format::FormatError =
-    annals_segments::format::FormatError::Field {
-        structure: "record",
-        field: "topic",
-        found: 0,
-        expected: "one that the segment defines",
-    };
+const UNKNOWN_TOPIC: FormatError = FormatError::Field {
+    structure: "record",
+    field: "topic",
+    found: 0,
+    expected: "one that the segment defines",
+};
 const _: () = assert!(
     FORMAT_VERSION == 1,
     "a rewrite keeps every field of a record of version 1"

@@ -162,12 +162,15 @@ pub(super) fn frame_again<'a>(
         .map(|rest| Frame::parse(rest, salt));
     match whole {
         Some(Ok(whole)) if whole.header.base_position == frame.base_position => Ok(whole),
-        _ => {
-            let first = frame.base_position;
-            let last = frame.next_position().max(first + 1) - 1;
-            Err(corrupt(path, frame.offset, first, last, CHANGED))
-        }
+        _ => Err(changed(path, frame)),
     }
+}
+
+/// A frame that the scan has verified is another now.
+pub(super) fn changed(path: &Path, frame: &FrameAt) -> Error {
+    let first = frame.base_position;
+    let last = frame.next_position().max(first + 1) - 1;
+    corrupt(path, frame.offset, first, last, CHANGED)
 }
 
 /// Reads a segment into memory, up to `end`: while somebody may write to it.
