@@ -4,6 +4,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use annals_segments::format::backup::{BACKUP_LEN_MAX, Backup, BackupState};
 use annals_segments::format::manifest::{MANIFEST_HEADER_LEN, MANIFEST_LEN_MAX, Manifest};
@@ -21,9 +22,19 @@ use crate::error::Error;
 pub(crate) struct Directory {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) path: PathBuf,
+    /// Whether the newer copy of the manifest is known to be on the disk.
+    manifest_proven: Arc<AtomicBool>,
 }
 
 impl Directory {
+    pub(crate) fn new(disk: Arc<dyn Disk>, path: PathBuf) -> Self {
+        Self {
+            disk,
+            path,
+            manifest_proven: Arc::default(),
+        }
+    }
+
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
@@ -180,6 +191,42 @@ impl Directory {
 
     /// Overwrites the older copy and syncs it.
     pub(crate) fn write_manifest(&self, manifest: &Manifest) -> io::Result<()> {
+        if !self.manifest_proven.load(Ordering::Acquire) {
+            self.prove_manifest(manifest.generation)?;
+        }
+        // Until this has succeeded, what is seen of it may not be on the disk.
+        self.manifest_proven.store(false, Ordering::Release);
+        self.write_manifest_copy(manifest)?;
+        self.manifest_proven.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// Writes the newer copy again before the older one, which `generation` goes to, is overwritten: when its sync
+    /// failed, in this process or one before, it may be in the page cache only, and the older one is then all that a
+    /// loss of power would leave.
+    fn prove_manifest(&self, generation: u64) -> io::Result<()> {
+        let read = |generation: u64| -> Option<(PathBuf, Vec<u8>, Manifest)> {
+            let path =
+                self.file(MANIFEST_FILES[(generation % MANIFEST_FILES.len() as u64) as usize]);
+            let bytes = self.read_whole(&path, MANIFEST_LEN_MAX).ok()??;
+            let manifest = Manifest::decode(&bytes).ok()?;
+            Some((path, bytes, manifest))
+        };
+        // Alone it is not touched: torn, there would be none.
+        let (Some((path, bytes, newer)), Some(_)) =
+            (read(generation.wrapping_sub(1)), read(generation))
+        else {
+            return Ok(());
+        };
+        if newer.generation.wrapping_add(1) != generation {
+            return Ok(());
+        }
+        let file = self.disk.open(&path, OpenMode::ReadWrite)?;
+        file.write_all_at(&bytes, 0)?;
+        file.sync_data()
+    }
+
+    fn write_manifest_copy(&self, manifest: &Manifest) -> io::Result<()> {
         let name = MANIFEST_FILES[(manifest.generation % MANIFEST_FILES.len() as u64) as usize];
         let path = self.file(name);
         let (file, is_new) = open_or_create(&*self.disk, &path)?;

@@ -62,10 +62,7 @@ pub(crate) use scanned::{LOOKED_AT_BEHIND_CLOSE, OUT_OF_ORDER, read_tracking};
 
 /// Opens a log for writing.
 pub(crate) fn open(dir: &Path, options: LogOptions) -> Result<Arc<Inner>, Error> {
-    let directory = Directory {
-        disk: options.disk.clone(),
-        path: dir.to_owned(),
-    };
+    let directory = Directory::new(options.disk.clone(), dir.to_owned());
     check_place(&directory, options.create)?;
     directory.check_no_backup()?;
     let lock = take_lock(&directory)?;

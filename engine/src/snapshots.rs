@@ -283,10 +283,10 @@ impl Snapshots {
     }
 
     fn directory(&self) -> Directory {
-        Directory {
-            disk: self.inner.directory.disk.clone(),
-            path: self.inner.directory.file(SNAPSHOTS_DIR),
-        }
+        Directory::new(
+            self.inner.directory.disk.clone(),
+            self.inner.directory.file(SNAPSHOTS_DIR),
+        )
     }
 
     /// The log of snapshots, opened at first use; `None` when there is none and none is to be made.

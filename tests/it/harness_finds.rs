@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use annals_engine::{Batch, Direction, Durability, Error, Log, Query};
 use annals_segments::{Disk, MemoryDisk};
 use annals_tests::log_files::{FIRST_SEGMENT, content, remove, write};
-use annals_tests::sim_disk::{Failing, Fault, SimDisk, Spared, Step};
+use annals_tests::sim_disk::{EIO, Failing, Fault, SimDisk, Spared, Step, Tear};
 use annals_tests::{event, log_files::DIR, small_log, without_maps};
 
 fn log_with_acknowledged_events(disk: &(impl Disk + Clone + 'static)) -> Log {
@@ -138,4 +138,34 @@ fn what_changes_between_the_scan_and_the_copy_is_never_given_a_checksum() {
             }
         }
     });
+}
+
+/// Found by `simulation`: the sync of a manifest failed, the next process saw it in the page cache, took it for written,
+/// and overwrote the other copy, which was the only one on the disk. A loss of power just then took both.
+#[test]
+fn a_manifest_that_is_only_in_the_page_cache_is_written_again_before_the_other_copy_goes() {
+    let open = |disk: &SimDisk, seed| small_log(disk.clone(), seed).open(DIR).unwrap();
+    let disk = SimDisk::default();
+    let log = log_with_acknowledged_events(&disk);
+    log.set_follower("f", 1).unwrap();
+    disk.add_fault(Fault {
+        step: Some(Step::Sync),
+        skip: 0,
+        count: 1,
+        failing: Failing::Errno(EIO),
+    });
+    assert!(log.set_follower("f", 2).is_err());
+    let next = disk.end(None);
+    drop(log);
+    let log = open(&next, 2);
+    next.record();
+    log.set_follower("f", 3).unwrap();
+    for snapshot in next.recorded() {
+        for place in 0..snapshot.pending().len() {
+            let torn = snapshot.power_cut(Spared::TornAt(place, Tear::Garbage, 3));
+            let log = open(&SimDisk::of(&torn), 4);
+            let found = log.followers().into_iter().map(|(_, position)| position);
+            assert!(found.clone().eq([1]) || found.clone().eq([2]) || found.eq([3]));
+        }
+    }
 }

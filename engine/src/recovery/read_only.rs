@@ -32,10 +32,7 @@ use crate::segment_set::SegmentSet;
 
 /// Opens a log for reading.
 pub(crate) fn open_read_only(dir: &Path, options: LogOptions) -> Result<Arc<Inner>, Error> {
-    let directory = Directory {
-        disk: options.disk.clone(),
-        path: dir.to_owned(),
-    };
+    let directory = Directory::new(options.disk.clone(), dir.to_owned());
     check_place(&directory, false)?;
     let in_use = is_in_use(&directory);
     open_at(&directory, &options, in_use, Unproven::Hidden)
