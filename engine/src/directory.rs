@@ -13,7 +13,7 @@ use annals_segments::format::{
     self, BACKUP_FILE, FormatError, LOCK_FILE, MANIFEST_FILES, TEMPORARY_SUFFIX, WATERMARK_FILE,
 };
 use annals_segments::planted::{Bug, is_planted};
-use annals_segments::{DirEntry, Disk, DiskFile, OpenMode};
+use annals_segments::{DirEntry, Disk, DiskFile, OpenMode, write_finished};
 
 use crate::error::Error;
 
@@ -205,29 +205,21 @@ impl Directory {
     /// failed, in this process or one before, it may be in the page cache only, and the older one is then all that a
     /// loss of power would leave.
     fn prove_manifest(&self, generation: u64) -> io::Result<()> {
-        let read = |generation: u64| -> Option<(PathBuf, Vec<u8>, Manifest)> {
-            let path =
-                self.file(MANIFEST_FILES[(generation % MANIFEST_FILES.len() as u64) as usize]);
-            let bytes = self.read_whole(&path, MANIFEST_LEN_MAX).ok()??;
-            let manifest = Manifest::decode(&bytes).ok()?;
-            Some((path, bytes, manifest))
-        };
-        // Alone it is not touched: torn, there would be none.
-        let (Some((path, bytes, newer)), Some(_)) =
-            (read(generation.wrapping_sub(1)), read(generation))
-        else {
+        let name = manifest_name(generation.wrapping_sub(1));
+        let Ok(Some(bytes)) = self.read_whole(&self.file(name), MANIFEST_LEN_MAX) else {
             return Ok(());
         };
-        if newer.generation.wrapping_add(1) != generation {
-            return Ok(());
+        match Manifest::decode(&bytes) {
+            // Beside it and in its place, never over it: torn, it would be gone, and most often it was there.
+            Ok(newer) if newer.generation.wrapping_add(1) == generation => {
+                write_finished(&*self.disk, &self.path, name, &bytes)
+            }
+            _ => Ok(()),
         }
-        let file = self.disk.open(&path, OpenMode::ReadWrite)?;
-        file.write_all_at(&bytes, 0)?;
-        file.sync_data()
     }
 
     fn write_manifest_copy(&self, manifest: &Manifest) -> io::Result<()> {
-        let name = MANIFEST_FILES[(manifest.generation % MANIFEST_FILES.len() as u64) as usize];
+        let name = manifest_name(manifest.generation);
         let path = self.file(name);
         let (file, is_new) = open_or_create(&*self.disk, &path)?;
         let bytes = manifest.encode();
@@ -369,6 +361,11 @@ impl Listing {
     }
 }
 
+/// Name of the copy that a generation of the manifest goes to.
+fn manifest_name(generation: u64) -> &'static str {
+    MANIFEST_FILES[(generation % MANIFEST_FILES.len() as u64) as usize]
+}
+
 /// Whether a name is that of a file of ours that was still being written.
 fn is_unfinished(name: &str) -> bool {
     name.strip_suffix(TEMPORARY_SUFFIX).is_some_and(|name| {
@@ -377,6 +374,7 @@ fn is_unfinished(name: &str) -> bool {
             || format::parse_checkpoint_file_name(name).is_some()
             || format::parse_heads_file_name(name).is_some()
             || format::parse_versions_file_name(name).is_some()
+            || MANIFEST_FILES.contains(&name)
             || name.starts_with(format::QUARANTINE_PREFIX)
             || name == BACKUP_FILE
     })
