@@ -17,7 +17,6 @@ use annals_engine::{
     RecoveryOutcome,
 };
 use annals_segments::MemoryDisk;
-use annals_tests::sim_disk::SimDisk;
 use annals_tests::log_files::{self, DIR, FIRST_SEGMENT, SECOND_SEGMENT};
 use annals_tests::sim_disk::{SimDisk, Spared};
 use annals_tests::{SeededRandom, event, id, small_log};
@@ -460,16 +459,13 @@ fn a_log_that_is_being_made_is_refused_or_followed() {
     // Found by processes that were started together: one that came too early took the log for another one, for good.
     let followers = Arc::new(Mutex::new(Vec::new()));
     let opened = followers.clone();
-    let disk = SimDisk::watched(
-        MemoryDisk::default(),
-        Arc::new(move |memory| {
-            let early = small_log(memory.clone(), 99).open_read_only(DIR);
-            match early {
-                Ok(follower) => opened.lock().push(follower),
-                Err(error) => assert!(matches!(error, Error::NotALog { .. }), "{error}"),
-            }
-        }),
-    );
+    let disk = SimDisk::watched(MemoryDisk::default(), move |memory: &MemoryDisk| {
+        let early = small_log(memory.clone(), 99).open_read_only(DIR);
+        match early {
+            Ok(follower) => opened.lock().push(follower),
+            Err(error) => assert!(matches!(error, Error::NotALog { .. }), "{error}"),
+        }
+    });
     let log = small_log(disk, 1).open(DIR).unwrap();
     append(&log, 3);
     let followers = std::mem::take(&mut *followers.lock());

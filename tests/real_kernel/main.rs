@@ -228,6 +228,7 @@ fn run(choice: &Choice) -> ExitCode {
         is_sound &= counts.found.is_empty();
         if counts.states + counts.faults > 0 {
             let told = ledger::record(&ledger::Entry {
+                double_crashes: 0,
                 harness: harness.name,
                 seeds: choice.seed.to_string(),
                 states: counts.states,

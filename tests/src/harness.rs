@@ -1,7 +1,7 @@
 //! The harnesses that put logs through crashes, faults and rot, and count what they tried.
 //!
 //! Each has a quick tier among the everyday tests and a full one for a release, and leaves its counts in the
-//! [ledger]. All judge by the same [invariants](crate::invariants).
+//! [ledger](crate::ledger). All judge by the same [invariants](crate::invariants).
 
 use std::cell::Cell;
 use std::fmt;
@@ -13,7 +13,6 @@ use crate::invariants::{Breach, Kept, breach};
 pub mod crash_points;
 pub mod driver;
 pub mod io_faults;
-pub mod ledger;
 pub mod rot;
 pub mod runner;
 pub mod simulation;

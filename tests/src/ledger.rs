@@ -15,6 +15,8 @@ pub struct Entry {
     pub seeds: String,
     /// States that were opened and checked: after a crash, say.
     pub states: u64,
+    /// Of these, those with a second crash inside a recovery.
+    pub double_crashes: u64,
     /// Faults that were injected: kills, errors, cuts.
     pub faults: u64,
     /// Breaches of a promise.
@@ -52,13 +54,14 @@ fn line(entry: &Entry, commit: &str) -> String {
         harness,
         seeds,
         states,
+        double_crashes,
         faults,
         found,
         seconds,
     } = entry;
     format!(
         "{{\"harness\":\"{harness}\",\"commit\":\"{commit}\",\"seeds\":\"{seeds}\",\"states\":{states},\
-         \"faults\":{faults},\"found\":{found},\"seconds\":{seconds:.1}}}\n"
+         \"double_crashes\":{double_crashes},\"faults\":{faults},\"found\":{found},\"seconds\":{seconds:.1}}}\n"
     )
 }
 
@@ -84,14 +87,15 @@ mod tests {
             harness: "kills",
             seeds: "1..9".into(),
             states: 2,
+            double_crashes: 1,
             faults: 3,
             found: 0,
             seconds: 1.25,
         };
         assert_eq!(
             line(&entry, "abc"),
-            "{\"harness\":\"kills\",\"commit\":\"abc\",\"seeds\":\"1..9\",\"states\":2,\"faults\":3,\
-             \"found\":0,\"seconds\":1.2}\n"
+            "{\"harness\":\"kills\",\"commit\":\"abc\",\"seeds\":\"1..9\",\"states\":2,\
+             \"double_crashes\":1,\"faults\":3,\"found\":0,\"seconds\":1.2}\n"
         );
     }
 }

@@ -12,8 +12,7 @@ use annals_segments::format::segment_header::{FLAG_RECOVERED, SEGMENT_HEADER_LEN
 use annals_segments::format::{ALIGNMENT, FORMAT_VERSION, FormatError, align_up};
 use annals_segments::{Room, SegmentFile};
 
-use super::{CHANGED, Opening, Scanned, Spare, read_tracking};
-use crate::directory::corrupt;
+use super::{Opening, Scanned, Spare, read_tracking};
 use crate::error::Error;
 use crate::housekeeping::{Made, PreparedSegment};
 use crate::report::RecoveryOutcome;

@@ -4,7 +4,6 @@
 //! acknowledged; what is there besides is what was appended next, in order and whole; nothing else ever is.
 
 use annals_engine::{Batch, Direction, Durability, Log, Query};
-use annals_segments::MemoryDisk;
 
 use super::input::Input;
 use crate::log_files::DIR;

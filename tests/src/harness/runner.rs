@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::ledger::Entry;
 use super::{Tally, Trouble, crash_points, io_faults, rot, simulation, wake_ups, workloads};
 use crate::SeededRandom;
+use crate::ledger::{Entry, record};
 
 /// How much is tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -189,14 +189,14 @@ impl Harness {
         };
         let entry = Entry {
             harness: self.name,
-            seeds: (seeds.start, seeds.end),
+            seeds: format!("{}..{}", seeds.start, seeds.end),
             states: tally.states,
             double_crashes: tally.double,
             faults: tally.faults,
             found: outcome.troubles.len() as u64,
-            elapsed: outcome.elapsed,
+            seconds: outcome.elapsed.as_secs_f64(),
         };
-        if let Err(error) = entry.append() {
+        if let Err(error) = record(&entry) {
             eprintln!("the ledger is not written: {error}");
         }
         outcome
