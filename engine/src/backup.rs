@@ -101,10 +101,7 @@ pub(crate) fn backup(
     if inner.is_closed() {
         return Err(Error::Closed);
     }
-    let target = Directory {
-        disk: inner.options.disk.clone(),
-        path: to.to_owned(),
-    };
+    let target = Directory::new(inner.options.disk.clone(), to.to_owned());
     let (previous, _lock) = enter(&target, inner)?;
     let mut attempts = 0;
     loop {
@@ -501,10 +498,7 @@ pub(crate) fn restore(
     dir: &Path,
     mut progress: impl FnMut(u64, u64),
 ) -> Result<RestoreReport, Error> {
-    let place = |path: &Path| Directory {
-        disk: options.disk.clone(),
-        path: path.to_owned(),
-    };
+    let place = |path: &Path| Directory::new(options.disk.clone(), path.to_owned());
     let (source, target) = (place(backup), place(dir));
     let found = source.read_backup()?;
     let Some(Backup {

@@ -141,10 +141,7 @@ impl Repair {
         progress: impl FnMut(u64, u64),
     ) -> Result<Self, Error> {
         let options = options.background(false).create(false);
-        let directory = Directory {
-            disk: options.disk.clone(),
-            path: dir.to_owned(),
-        };
+        let directory = Directory::new(options.disk.clone(), dir.to_owned());
         check_place(&directory, false)?;
         directory.check_no_backup()?;
         let lock = take_lock(&directory)?;

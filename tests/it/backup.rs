@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use annals_engine::{BackupMode, BackupReport, Batch, Direction, Durability, Error, Log, Query};
 use annals_segments::{Disk, MemoryDisk, OpenMode};
 use annals_tests::log_files::{DIR, FIRST_SEGMENT, SECOND_SEGMENT, flip};
-use annals_tests::power_cut_disk::{PowerCutDisk, Spared};
+use annals_tests::sim_disk::{SimDisk, Spared};
 use annals_tests::{SeededRandom, event, id, small_log};
 
 const TO: &str = "/backup";
@@ -332,7 +332,7 @@ fn a_damaged_log_is_backed_up_as_it_is() {
 }
 
 /// Has every changing call refused from the `calls`-th on. Answers whether that was reached.
-fn crash_after(disk: &PowerCutDisk, calls: u64) -> Arc<AtomicU64> {
+fn crash_after(disk: &SimDisk, calls: u64) -> Arc<AtomicU64> {
     let left = Arc::new(AtomicU64::new(calls));
     let is_over = Arc::new(AtomicU64::new(0));
     let over = is_over.clone();
@@ -383,7 +383,7 @@ fn a_backup_cut_short_at_any_call_is_the_one_before_or_says_so() {
                     file.unwrap().write_all_at(&bytes, 0).unwrap();
                 }
             }
-            let disk = PowerCutDisk::new(memory.clone(), TO);
+            let disk = SimDisk::over(memory.clone());
             let reader = small_log(disk.clone(), 4).open_read_only(DIR).unwrap();
             let is_over = crash_after(&disk, calls);
             let made = reader.backup(TO, BackupMode::Link, |_, _| {});
@@ -458,7 +458,7 @@ fn a_restoration_cut_short_at_any_call_is_done_whole_or_opens_not_at_all() {
     let random = SeededRandom::new(3);
     let mut outcomes = [0, 0];
     for calls in 0.. {
-        let disk = PowerCutDisk::new(sound.fork(), RESTORED);
+        let disk = SimDisk::over(sound.fork());
         let is_over = crash_after(&disk, calls);
         let restored = small_log(disk.clone(), 2).restore(TO, RESTORED, |_, _| {});
         let is_cut = is_over.load(Ordering::SeqCst) == 1;

@@ -17,7 +17,7 @@ use annals_segments::{Disk, MemoryDisk, OpenMode};
 use annals_tests::log_files::{
     DIR, FIRST_SEGMENT, SECOND_SEGMENT, content, exists, flip, names, remove, write, written_len,
 };
-use annals_tests::power_cut_disk::{PowerCutDisk, Spared};
+use annals_tests::sim_disk::{SimDisk, Spared};
 use annals_tests::{SeededRandom, event, id, small_log};
 
 fn open(disk: &MemoryDisk, seed: u64) -> Result<Log, Error> {
@@ -491,7 +491,7 @@ fn the_loss_of_the_only_segment_with_acknowledged_events_is_told() {
 }
 
 /// Has every changing call refused from the `calls`-th on. Answers whether that was reached.
-fn crash_after(disk: &PowerCutDisk, calls: u64) -> Arc<AtomicU64> {
+fn crash_after(disk: &SimDisk, calls: u64) -> Arc<AtomicU64> {
     let left = Arc::new(AtomicU64::new(calls));
     let counted = left.clone();
     let is_over = Arc::new(AtomicU64::new(0));
@@ -536,7 +536,7 @@ fn a_repair_cut_short_at_any_call_is_done_whole_or_not_at_all() {
         let done = damaged.fork();
         let lost = check(&done, &expected, "uncut");
         for calls in 0.. {
-            let disk = PowerCutDisk::new(damaged.fork(), DIR);
+            let disk = SimDisk::over(damaged.fork());
             let is_over = crash_after(&disk, calls);
             let repaired = small_log(disk.clone(), 2)
                 .repair(DIR, |_, _| {})
