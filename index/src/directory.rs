@@ -26,11 +26,6 @@ pub(crate) fn bucket_of(hash: u64, bits: u8) -> usize {
         .map_or(0, |bucket| bucket as usize)
 }
 
-/// Bytes of a directory.
-pub(crate) fn len(bits: u8) -> usize {
-    ((1 << bits) + 1) * size_of::<u32>()
-}
-
 /// The directory of a table with these hashes, in any order: `2^bits + 1` ascending starts.
 pub(crate) fn starts(bits: u8, hashes: impl Iterator<Item = u64>) -> Vec<u32> {
     let mut starts = vec![0_u32; (1 << bits) + 1];

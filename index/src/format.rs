@@ -681,7 +681,7 @@ impl Sections {
     }
 }
 
-fn directory_len(bits: u8) -> u64 {
+pub(crate) fn directory_len(bits: u8) -> u64 {
     (1 << bits) + 1
 }
 

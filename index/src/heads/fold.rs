@@ -12,7 +12,7 @@ use crate::directory;
 use crate::error::Error;
 use crate::format::{
     HEAD_ENTRY_SIZE, HEADS_HEADER_SIZE, HeadsHeader, HeadsLayout, KEYS_PER_BUCKET,
-    SEGMENT_NUMBER_MAX, checksum, encode_head, entry_key,
+    SEGMENT_NUMBER_MAX, checksum, directory_len, encode_head, entry_key,
 };
 use crate::{HeadsIdentity, KeyHash, KeyIndex, SealedIndex};
 
@@ -140,6 +140,8 @@ fn check_arguments<H: AsRef<[u8]>, S: AsRef<[u8]>>(
 /// The file of a table that is being written, entries ascending by key.
 struct HeadsFile {
     header: HeadsHeader,
+    /// Where the entries start, behind header and directory.
+    front: usize,
     /// Header and directory still to be filled in, then the entries so far.
     file: Vec<u8>,
 }
@@ -155,10 +157,15 @@ impl HeadsFile {
             body_crc: 0,
             body_len: 0,
         };
-        let front = HEADS_HEADER_SIZE + directory::len(header.directory_bits);
+        let directory_words = directory_len(header.directory_bits) as usize;
+        let front = HEADS_HEADER_SIZE + directory_words * size_of::<u32>();
         let mut file = Vec::with_capacity(front + key_count as usize * HEAD_ENTRY_SIZE);
         file.resize(front, 0);
-        Self { header, file }
+        Self {
+            header,
+            front,
+            file,
+        }
     }
 
     fn push(&mut self, key: KeyHash, head: &Head) {
@@ -168,9 +175,9 @@ impl HeadsFile {
     fn finish(self) -> Vec<u8> {
         let Self {
             mut header,
+            front,
             mut file,
         } = self;
-        let front = HEADS_HEADER_SIZE + directory::len(header.directory_bits);
         let (entries, rest) = file[front..].as_chunks::<HEAD_ENTRY_SIZE>();
         assert_eq!(
             (entries.len(), rest.len()),
