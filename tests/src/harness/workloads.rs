@@ -232,11 +232,7 @@ fn tracking(run: &mut Driver, random: &SeededRandom) -> Step {
     run.open()?;
     for position in 1..6 {
         let draft = Draft::of("a", len(random)).tracking("up", position * 10);
-        run.append(if below(random, 2) == 0 {
-            draft.buffered()
-        } else {
-            draft
-        })?;
+        run.append(at_times_buffered(draft, random))?;
     }
     // Behind what is recorded: refused.
     run.append(Draft::of("a", 1).tracking("up", 7))
@@ -246,11 +242,7 @@ fn tracking_alone(run: &mut Driver, random: &SeededRandom) -> Step {
     run.open()?;
     for position in 1..5 {
         let draft = Draft::new().tracking("up", position);
-        run.append(if below(random, 2) == 0 {
-            draft.buffered()
-        } else {
-            draft
-        })?;
+        run.append(at_times_buffered(draft, random))?;
     }
     run.close()?;
     run.open()?;
@@ -344,11 +336,7 @@ fn roll_with_tracking(run: &mut Driver, random: &SeededRandom) -> Step {
     run.open()?;
     for position in 1..8 {
         let draft = Draft::of("a", LONG).tracking("up", position);
-        run.append(if below(random, 2) == 0 {
-            draft.buffered()
-        } else {
-            draft
-        })?;
+        run.append(at_times_buffered(draft, random))?;
     }
     run.append(Draft::new().tracking("up", 100).buffered())
 }
@@ -369,11 +357,7 @@ fn late_housekeeping(run: &mut Driver, random: &SeededRandom) -> Step {
     run.open()?;
     for _ in 0..11 {
         let draft = Draft::of(name(random), LONG + 1_000);
-        run.append(if below(random, 2) == 0 {
-            draft.buffered()
-        } else {
-            draft
-        })?;
+        run.append(at_times_buffered(draft, random))?;
     }
     while run.housekeep() {}
     run.append(Draft::of("b", len(random)))
@@ -554,15 +538,19 @@ fn snapshot_of_old_version(run: &mut Driver, random: &SeededRandom) -> Step {
     run.put_snapshot("a", len(random))
 }
 
+/// Buffered by the toss of a coin.
+fn at_times_buffered(draft: Draft, random: &SeededRandom) -> Draft {
+    match below(random, 2) {
+        0 => draft.buffered(),
+        _ => draft,
+    }
+}
+
 fn reader_beside(run: &mut Driver, random: &SeededRandom) -> Step {
     run.open()?;
     for _ in 0..5 {
         let draft = Draft::of(name(random), len(random));
-        run.append(if below(random, 2) == 0 {
-            draft.buffered()
-        } else {
-            draft
-        })?;
+        run.append(at_times_buffered(draft, random))?;
         run.look()?;
     }
     run.sync()?;
@@ -597,11 +585,7 @@ fn subscriber(run: &mut Driver, random: &SeededRandom) -> Step {
     run.open()?;
     for _ in 0..6 {
         let draft = Draft::of(name(random), len(random));
-        run.append(if below(random, 2) == 0 {
-            draft.buffered()
-        } else {
-            draft
-        })?;
+        run.append(at_times_buffered(draft, random))?;
         run.poll()?;
     }
     run.sync()?;
