@@ -31,10 +31,11 @@ pub use domain::{
     Metadata, Root, Topics, topic_of, topics_of,
 };
 pub use persistence::{
-    AggregateRecorder, ApplicationRecorder, Durability, Encoding, Follow, JsonTranscoder, Limit,
-    Mapper, Notification, Origin, PersistenceError, ProcessRecorder, ReadContent, Recorded,
-    Recorder, SelectEvents, SelectNotifications, StopHandle, StoredEvent, Subscription, Tracking,
-    TrackingRecorder, TranscodeError, Transcoder,
+    AggregateRecorder, AppendCondition, ApplicationRecorder, ConditionalAppend, DcbRecorder,
+    Durability, Encoding, Follow, Found, JsonTranscoder, Limit, Mapper, Notification, Origin,
+    PersistenceError, ProcessRecorder, Query, QueryItem, ReadContent, Recorded, Recorder,
+    SelectEvents, SelectNotifications, SnapshotRecorder, StopHandle, StoredEvent, Subscription,
+    Tracking, TrackingRecorder, TranscodeError, Transcoder,
 };
 pub use recorders::{LogRecorder, MemoryRecorder};
 

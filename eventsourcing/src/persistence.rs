@@ -14,6 +14,7 @@ mod content;
 mod error;
 mod mapper;
 mod notification;
+mod query;
 mod recorder;
 mod selection;
 mod stored_event;
@@ -24,8 +25,10 @@ mod transcoder;
 pub use error::{Limit, PersistenceError};
 pub use mapper::Mapper;
 pub use notification::{Notification, Recorded};
+pub use query::{AppendCondition, ConditionalAppend, Found, Query, QueryItem};
 pub use recorder::{
-    AggregateRecorder, ApplicationRecorder, Durability, ProcessRecorder, Recorder, TrackingRecorder,
+    AggregateRecorder, ApplicationRecorder, DcbRecorder, Durability, ProcessRecorder, Recorder,
+    SnapshotRecorder, TrackingRecorder,
 };
 pub use selection::{SelectEvents, SelectNotifications};
 pub use stored_event::{Encoding, Origin, StoredEvent};

@@ -43,6 +43,27 @@ pub enum PersistenceError {
         recorded: u64,
     },
 
+    /// Something has happened that a decision said must not have. Nothing was stored.
+    #[error(
+        "condition {condition} (from 0) failed: {count} matching events, the first at position {first}, expected none \
+         behind position {after}; read again and decide again",
+        count = positions.len(), first = OrNone(positions.first().copied())
+    )]
+    ConditionConflict {
+        /// Which of the conditions, from 0.
+        condition: usize,
+        /// Behind which position it looked.
+        after: u64,
+        /// Positions of events that match, ascending; the first few when there are many.
+        positions: Vec<u64>,
+        /// The last position of the store at that moment.
+        head: u64,
+    },
+
+    /// A conditional append without events.
+    #[error("an append of no events, expected at least one; read instead, or leave it out")]
+    NoEvents,
+
     /// Something is longer or more than any recorder takes. Nothing was stored.
     #[error("{limit}: {found}, expected {min}..={max}; change it to fit", min = limit.range().0, max = limit.range().1)]
     Limit {
@@ -185,7 +206,9 @@ impl PersistenceError {
     pub fn is_conflict(&self) -> bool {
         matches!(
             self,
-            Self::VersionConflict { .. } | Self::TrackingConflict { .. }
+            Self::VersionConflict { .. }
+                | Self::TrackingConflict { .. }
+                | Self::ConditionConflict { .. }
         )
     }
 }

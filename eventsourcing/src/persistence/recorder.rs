@@ -2,14 +2,15 @@
 //!
 //! The traits build on each other: who only saves and loads aggregates needs [`AggregateRecorder`]; who is
 //! followed, [`ApplicationRecorder`]; who follows, [`TrackingRecorder`]; who does both, [`ProcessRecorder`].
+//! Decisions without aggregates rest on a [`DcbRecorder`]; snapshots are kept by a [`SnapshotRecorder`].
 //! All can be made into objects. Every rule stated here is a case of [`conformance`](crate::conformance).
 
 use std::fmt::Debug;
 use std::time::Duration;
 
 use super::{
-    Notification, PersistenceError, Recorded, SelectEvents, SelectNotifications, StoredEvent,
-    Subscription, Tracking,
+    ConditionalAppend, Found, Notification, PersistenceError, Query, Recorded, SelectEvents,
+    SelectNotifications, StoredEvent, Subscription, Tracking,
 };
 use crate::domain::AggregateId;
 
@@ -131,6 +132,70 @@ pub trait ProcessRecorder: ApplicationRecorder + TrackingRecorder {
         tracking: Tracking,
         durability: Durability,
     ) -> Result<Vec<Recorded>, PersistenceError>;
+}
+
+/// Appends events on conditions over what has happened, whatever aggregate it belongs to: a dynamic consistency
+/// boundary.
+///
+/// The events are those of the other traits: a recorder that implements several shows each of them all events.
+/// Source: <https://dcb.events/specification/>; positions answered, subscriptions and several conditions go beyond it.
+pub trait DcbRecorder: Recorder {
+    /// Stores events, all of them or none, if every condition holds.
+    ///
+    /// Answers as [`AggregateRecorder::insert_events`], whose rules hold for events of aggregates.
+    ///
+    /// # Errors
+    /// [`PersistenceError::ConditionConflict`]; [`PersistenceError::NoEvents`] without events; and as
+    /// [`ProcessRecorder::insert_events_tracked`].
+    fn append(
+        &self,
+        append: ConditionalAppend,
+        durability: Durability,
+    ) -> Result<Vec<Recorded>, PersistenceError>;
+
+    /// The events that match `query` behind position `after` (0: from the beginning), at most `limit`, which counts
+    /// what matched. They are those of one moment, and durable.
+    ///
+    /// # Errors
+    /// [`PersistenceError::Damaged`], [`PersistenceError::Store`].
+    fn read(
+        &self,
+        query: &Query,
+        after: u64,
+        limit: Option<usize>,
+    ) -> Result<Found, PersistenceError>;
+
+    /// Follows what matches `query` behind position `after`, as [`ApplicationRecorder::subscribe`] does.
+    ///
+    /// # Errors
+    /// [`PersistenceError::Store`].
+    fn subscribe_query(&self, query: &Query, after: u64) -> Result<Subscription, PersistenceError>;
+}
+
+/// Keeps states of aggregates, so that loading one replays what came behind it only. A cache: all of it may be lost.
+pub trait SnapshotRecorder: Recorder {
+    /// Stores a snapshot: [`Origin`](super::Origin), topic, metadata, encoding, digest and payload of `snapshot`. Versions
+    /// may come in any order; of two snapshots of an aggregate at one version the later counts.
+    ///
+    /// # Errors
+    /// [`PersistenceError::NoAggregate`], and as [`AggregateRecorder::insert_events`].
+    fn insert_snapshot(&self, snapshot: StoredEvent) -> Result<(), PersistenceError>;
+
+    /// The snapshot of the greatest version that is at most `at_most_version`; `None` when there is none.
+    ///
+    /// # Errors
+    /// [`PersistenceError::Store`].
+    fn latest_snapshot(
+        &self,
+        aggregate_id: &AggregateId,
+        at_most_version: u64,
+    ) -> Result<Option<StoredEvent>, PersistenceError>;
+
+    /// Forgets all snapshots of an aggregate.
+    ///
+    /// # Errors
+    /// [`PersistenceError::Store`].
+    fn delete_snapshots(&self, aggregate_id: &AggregateId) -> Result<(), PersistenceError>;
 }
 
 /// What an acknowledged insert survives. A recorder that knows one level only gives that one.
