@@ -12,6 +12,7 @@ mod aggregate_id;
 mod domain_event;
 mod error;
 mod event;
+mod event_type;
 mod root;
 mod topic;
 
@@ -21,5 +22,7 @@ pub(crate) use domain_event::system_time;
 pub use domain_event::{DomainEvent, Metadata};
 pub use error::DomainError;
 pub use event::Event;
+pub use event_type::{EventType, UpcastError, Upcaster};
+pub(crate) use event_type::{FIRST_SCHEMA_VERSION, event_type_of, is_versioned};
 pub use root::{FIRST_VERSION, Root};
 pub use topic::{Topics, topic_of, topics_of};

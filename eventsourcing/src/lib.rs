@@ -27,15 +27,15 @@ pub use application::{
     Section, SectionId,
 };
 pub use domain::{
-    AGGREGATE_ID_LEN_MAX, Aggregate, AggregateId, DomainError, DomainEvent, Event, FIRST_VERSION,
-    Metadata, Root, Topics, topic_of, topics_of,
+    AGGREGATE_ID_LEN_MAX, Aggregate, AggregateId, DomainError, DomainEvent, Event, EventType,
+    FIRST_VERSION, Metadata, Root, Topics, UpcastError, Upcaster, topic_of, topics_of,
 };
 pub use persistence::{
     AggregateRecorder, AppendCondition, ApplicationRecorder, ConditionalAppend, DcbRecorder,
     Durability, Encoding, Follow, Found, JsonTranscoder, Limit, Mapper, Notification, Origin,
     PersistenceError, ProcessRecorder, Query, QueryItem, ReadContent, Recorded, Recorder,
     SelectEvents, SelectNotifications, SnapshotRecorder, StopHandle, StoredEvent, Subscription,
-    Tracking, TrackingRecorder, TranscodeError, Transcoder,
+    Tracking, TrackingRecorder, TranscodeError, Transcoder, UnknownEvents,
 };
 pub use recorders::{LogRecorder, MemoryRecorder};
 

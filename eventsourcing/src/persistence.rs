@@ -16,6 +16,7 @@ mod mapper;
 mod notification;
 mod query;
 mod recorder;
+mod schema;
 mod selection;
 mod stored_event;
 mod subscription;
@@ -23,7 +24,7 @@ mod tracking;
 mod transcoder;
 
 pub use error::{Limit, PersistenceError};
-pub use mapper::Mapper;
+pub use mapper::{Mapper, UnknownEvents};
 pub use notification::{Notification, Recorded};
 pub use query::{AppendCondition, ConditionalAppend, Found, Query, QueryItem};
 pub use recorder::{

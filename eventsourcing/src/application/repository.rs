@@ -2,7 +2,9 @@
 
 use super::Error;
 use crate::domain::{Aggregate, AggregateId, Root};
-use crate::persistence::{ApplicationRecorder, Mapper, SelectEvents};
+use crate::persistence::{
+    ApplicationRecorder, Mapper, Notification, Origin, PersistenceError, SelectEvents,
+};
 
 /// Loads aggregates by replaying their events.
 #[derive(Clone, Copy, Debug)]
@@ -56,19 +58,45 @@ impl<'a> Repository<'a> {
             .recorder
             .select_events(id, select)
             .map_err(Error::persistence("load an aggregate"))?;
-        let events = stored
-            .into_iter()
-            .map(|notification| self.mapper.to_domain(notification))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(Error::persistence("load an aggregate"))?;
-        Root::replay(events)
-            .map_err(|source| Error::Replay {
-                id: id.clone(),
-                source,
-            })?
-            .ok_or_else(|| Error::AggregateNotFound {
-                id: id.clone(),
-                version,
-            })
+        let mut root = None;
+        for notification in stored {
+            self.replay(&mut root, notification)?;
+        }
+        root.ok_or_else(|| Error::AggregateNotFound {
+            id: id.clone(),
+            version,
+        })
+    }
+
+    /// Adds the next stored event to an aggregate. Nothing is made of it but the event itself, which is moved into the state.
+    fn replay<A: Aggregate>(
+        &self,
+        root: &mut Option<Root<A>>,
+        Notification { time_us, event, .. }: Notification,
+    ) -> Result<(), Error> {
+        let unreadable = Error::persistence("load an aggregate");
+        let Some(Origin {
+            aggregate_id: id,
+            version,
+        }) = &event.origin
+        else {
+            let topic = event.topic;
+            return Err(unreadable(PersistenceError::NoAggregate { topic }));
+        };
+        let replayed = match root {
+            None => {
+                let first = self.mapper.decode(&event).map_err(unreadable)?;
+                Root::begin_stored(id.clone(), *version, Some(time_us), &first)
+                    .map(|begun| *root = Some(begun))
+            }
+            Some(root) => {
+                let next = self.mapper.decode_known(&event).map_err(unreadable)?;
+                root.advance_by(id, *version, Some(time_us), next)
+            }
+        };
+        replayed.map_err(|source| Error::Replay {
+            id: id.clone(),
+            source,
+        })
     }
 }

@@ -18,4 +18,10 @@ pub trait Aggregate: Sized + Send + 'static {
 
     /// Changes the state by a later event. An event that changes nothing is legal.
     fn apply(&mut self, event: &Self::Event);
+
+    /// As [`Aggregate::apply`], for an event that nobody needs any more, as in a replay: what it holds can be moved into
+    /// the state instead of copied. It has to change the state as `apply` does, which it calls by default.
+    fn apply_owned(&mut self, event: Self::Event) {
+        self.apply(&event);
+    }
 }

@@ -35,7 +35,24 @@ impl<E> DomainEvent<E> {
     }
 }
 
-/// A stored time as the standard library has it.
+/// A stored time as the standard library has it, which does not reach as far on every system: a time that no clock has
+/// shown becomes the end of the year 9999.
 pub(crate) fn system_time(time_us: u64) -> SystemTime {
-    SystemTime::UNIX_EPOCH + Duration::from_micros(time_us)
+    SystemTime::UNIX_EPOCH + Duration::from_micros(time_us.min(SHOWN_TIME_US_MAX))
+}
+
+/// The last microsecond of the year 9999.
+const SHOWN_TIME_US_MAX: u64 = 253_402_300_800_000_000 - 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_no_clock_shows_is_the_last_one_shown() {
+        let last = system_time(SHOWN_TIME_US_MAX);
+        assert_eq!(system_time(u64::MAX), last);
+        assert_eq!(system_time(0), SystemTime::UNIX_EPOCH);
+        assert!(system_time(SHOWN_TIME_US_MAX - 1) < last);
+    }
 }

@@ -3,6 +3,8 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::EventType;
+
 /// Something that happened to an aggregate, as a serde type.
 ///
 /// An event type is an enum with a variant per kind of event (or a struct, when there is one kind).
@@ -35,8 +37,13 @@ use serde::de::DeserializeOwned;
 /// [an error](crate::PersistenceError::UnknownTopic)). An enum marked `untagged` or with a `tag` of its own
 /// hides its variants' names, and is [refused](crate::PersistenceError::NoTopic) when it is saved.
 ///
-/// `#[derive(Event)]` will expand to this trait and the serde derives.
+/// A change of an event's fields that serde's attributes cannot bridge gets a schema version and an
+/// [`Upcaster`](crate::Upcaster), written down in [`Event::TYPES`].
 pub trait Event: Serialize + DeserializeOwned + Send + Sync + 'static {
+    /// What is known about its variants beside their serde names. Those it does not have are of schema version 1, so
+    /// nothing has to be said as long as no event has a second version. A topic stands here as serde has it.
+    const TYPES: &'static [EventType] = &[];
+
     /// Tags by which the event is found beside its aggregate and topic: at most 64 of 1..=255 bytes each.
     /// None by default.
     fn tags(&self) -> Vec<String> {

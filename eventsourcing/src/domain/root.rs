@@ -64,13 +64,45 @@ impl<A: Aggregate> Root<A> {
         events: impl IntoIterator<Item = DomainEvent<A::Event>>,
     ) -> Result<Option<Self>, DomainError> {
         let mut root: Option<Self> = None;
-        for event in events {
+        for stored in events {
+            let (id, version, time_us) = (stored.aggregate_id, stored.version, stored.time_us);
             match &mut root {
-                Some(root) => root.advance(&event)?,
-                None => root = Some(Self::begin_stored(event)?),
+                Some(root) => root.advance_by(&id, version, time_us, Some(stored.event))?,
+                None => root = Some(Self::begin_stored(id, version, time_us, &stored.event)?),
             }
         }
         Ok(root)
+    }
+
+    /// An aggregate as its first stored event leaves it.
+    pub(crate) fn begin_stored(
+        id: AggregateId,
+        version: u64,
+        time_us: Option<u64>,
+        event: &A::Event,
+    ) -> Result<Self, DomainError> {
+        let mut root = Self::begin(id, version, event)?;
+        root.created_us = time_us;
+        root.modified_us = time_us;
+        Ok(root)
+    }
+
+    /// As [`Root::advance`], of an event that nobody needs any more; `None` stands for one the program does not know, which
+    /// is counted and changes nothing else.
+    pub(crate) fn advance_by(
+        &mut self,
+        id: &AggregateId,
+        version: u64,
+        time_us: Option<u64>,
+        event: Option<A::Event>,
+    ) -> Result<(), DomainError> {
+        self.check_next(id, version)?;
+        if let Some(event) = event {
+            self.state.apply_owned(event);
+        }
+        self.version = version;
+        self.modified_us = time_us;
+        Ok(())
     }
 
     /// Applies the next stored event.
@@ -79,20 +111,7 @@ impl<A: Aggregate> Root<A> {
     /// [`DomainError::AggregateIdMismatch`], [`DomainError::VersionMismatch`], and
     /// [`DomainError::PendingEvents`] when it has events of its own that are not saved.
     pub fn advance(&mut self, stored: &DomainEvent<A::Event>) -> Result<(), DomainError> {
-        if !self.pending.is_empty() {
-            return Err(DomainError::PendingEvents {
-                id: self.id.clone(),
-                pending: self.pending.len(),
-            });
-        }
-        if stored.aggregate_id != self.id {
-            let found = stored.aggregate_id.clone();
-            return Err(DomainError::AggregateIdMismatch {
-                expected: self.id.clone(),
-                found,
-            });
-        }
-        check_version(&self.id, self.version + 1, stored.version)?;
+        self.check_next(&stored.aggregate_id, stored.version)?;
         self.state.apply(&stored.event);
         self.version = stored.version;
         self.modified_us = stored.time_us;
@@ -161,17 +180,7 @@ impl<A: Aggregate> Root<A> {
     fn begin(id: AggregateId, version: u64, event: &A::Event) -> Result<Self, DomainError> {
         check_version(&id, FIRST_VERSION, version)?;
         match A::start(event) {
-            Some(state) => {
-                let (created_us, modified_us) = (None, None);
-                Ok(Self {
-                    id,
-                    version,
-                    state,
-                    pending: Vec::new(),
-                    created_us,
-                    modified_us,
-                })
-            }
+            Some(state) => Ok(Self::at_version(id, version, state)),
             None => Err(DomainError::NotAFirstEvent {
                 id,
                 topic: topic_of(event).unwrap_or_default(),
@@ -179,11 +188,32 @@ impl<A: Aggregate> Root<A> {
         }
     }
 
-    fn begin_stored(stored: DomainEvent<A::Event>) -> Result<Self, DomainError> {
-        let mut root = Self::begin(stored.aggregate_id, stored.version, &stored.event)?;
-        root.created_us = stored.time_us;
-        root.modified_us = stored.time_us;
-        Ok(root)
+    /// That a stored event is the one behind the last, and this root one of stored events only.
+    fn check_next(&self, id: &AggregateId, version: u64) -> Result<(), DomainError> {
+        if !self.pending.is_empty() {
+            return Err(DomainError::PendingEvents {
+                id: self.id.clone(),
+                pending: self.pending.len(),
+            });
+        }
+        if *id != self.id {
+            return Err(DomainError::AggregateIdMismatch {
+                expected: self.id.clone(),
+                found: id.clone(),
+            });
+        }
+        check_version(&self.id, self.version + 1, version)
+    }
+
+    fn at_version(id: AggregateId, version: u64, state: A) -> Self {
+        Self {
+            id,
+            version,
+            state,
+            pending: Vec::new(),
+            created_us: None,
+            modified_us: None,
+        }
     }
 
     fn envelope(&self, event: A::Event, metadata: Metadata) -> DomainEvent<A::Event> {

@@ -128,6 +128,63 @@ pub enum PersistenceError {
         source: Box<dyn StdError + Send + Sync>,
     },
 
+    /// A stored event is of a later schema version than the program knows.
+    #[error(
+        "stored event {topic:?}: schema version {found}, expected at most {expected}; a later program wrote it, update \
+         this one"
+    )]
+    NewerSchema {
+        /// Its topic.
+        topic: String,
+        /// Its schema version.
+        found: u32,
+        /// The one the program writes.
+        expected: u32,
+    },
+
+    /// Between the schema version of a stored event and today's a step is missing.
+    #[error(
+        "stored event {topic:?}: schema version {found}, expected {expected}, and no upcaster leads on from {from}; add \
+         `upcast({from} = …)`"
+    )]
+    MissingUpcaster {
+        /// Its topic.
+        topic: String,
+        /// The version from which nothing leads on.
+        from: u32,
+        /// Its schema version.
+        found: u32,
+        /// The one the program writes.
+        expected: u32,
+    },
+
+    /// An upcaster does not take what is stored.
+    #[error(
+        "stored event {topic:?}: its content is none that the upcaster from schema version {from} takes; let that one \
+         read whatever was stored"
+    )]
+    Upcast {
+        /// Its topic.
+        topic: String,
+        /// The version the upcaster reads.
+        from: u32,
+        /// What it said.
+        #[source]
+        source: Box<dyn StdError + Send + Sync>,
+    },
+
+    /// The schema version of a stored event is no number.
+    #[error(
+        "stored event {topic:?}: schema version {found:?}, expected a whole number from 1; nothing but the library may \
+         write `$version` into metadata"
+    )]
+    SchemaVersion {
+        /// Its topic.
+        topic: String,
+        /// What is written there.
+        found: String,
+    },
+
     /// A stored payload is compressed or encrypted in a way this mapper does not know.
     #[error(
         "stored event {topic:?}: codec {codec} with key {key_id}, expected a plain payload; \

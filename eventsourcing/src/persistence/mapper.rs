@@ -7,19 +7,35 @@ use std::any::{TypeId, type_name};
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::content::{Content, read_content};
+use super::schema::{SCHEMA_VERSION_KEY, Schema, stamp, upcast};
 use super::{
     Encoding, JsonTranscoder, Notification, PersistenceError, StoredEvent, TranscodeError,
     Transcoder,
 };
-use crate::domain::{DomainEvent, Event, topic_of, topics_of};
+use crate::domain::{DomainEvent, Event, FIRST_SCHEMA_VERSION, event_type_of, topic_of, topics_of};
 
 /// Turns domain events into stored ones and back. Clones share the transcoder.
 #[derive(Clone, Debug)]
 pub struct Mapper {
     format: Format,
+    unknown_events: UnknownEvents,
+}
+
+/// What becomes of stored events whose topic the event type does not have: those of a later program, or of a kind that
+/// was given up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UnknownEvents {
+    /// Reading answers [`PersistenceError::UnknownTopic`].
+    #[default]
+    Error,
+    /// They are passed over: an aggregate counts their versions and its state stays as it is. Its first event must be
+    /// known all the same. Decisions are made without what those events said; choose it where that does no harm.
+    Skip,
 }
 
 /// JSON is called directly, other formats as objects: asking serde through objects costs about 230 ns for
@@ -63,6 +79,21 @@ impl Format {
             }
         }
     }
+
+    /// Content of an older schema version, which has no type any more.
+    fn decode_any<T: DeserializeOwned>(&self, payload: &[u8]) -> Result<T, TranscodeError> {
+        match self {
+            Self::Json => Ok(serde_json::from_slice(payload)?),
+            Self::Other(transcoder) => {
+                let mut value = None;
+                transcoder.decode(payload, &mut |content| {
+                    value = Some(T::deserialize(content)?);
+                    Ok(())
+                })?;
+                value.ok_or_else(|| "the transcoder read nothing".into())
+            }
+        }
+    }
 }
 
 impl Default for Mapper {
@@ -76,7 +107,15 @@ impl Mapper {
     pub fn new(transcoder: impl Transcoder + 'static) -> Self {
         Self {
             format: Format::of(transcoder),
+            unknown_events: UnknownEvents::default(),
         }
+    }
+
+    /// What becomes of stored events of unknown topics when aggregates are loaded. Default [`UnknownEvents::Error`].
+    #[must_use]
+    pub fn unknown_events(mut self, policy: UnknownEvents) -> Self {
+        self.unknown_events = policy;
+        self
     }
 
     /// The stored form of an event of an aggregate. `event_id` is used if the event has none yet.
@@ -89,7 +128,11 @@ impl Mapper {
         event_id: Uuid,
     ) -> Result<StoredEvent, PersistenceError> {
         let mut stored = self.encode(&event.event, event.event_id.unwrap_or(event_id))?;
-        stored.metadata.clone_from(&event.metadata);
+        if !event.metadata.is_empty() {
+            let schema = std::mem::replace(&mut stored.metadata, event.metadata.clone());
+            stored.metadata.remove(SCHEMA_VERSION_KEY);
+            stored.metadata.extend(schema);
+        }
         Ok(stored.of(event.aggregate_id.clone(), event.version))
     }
 
@@ -107,6 +150,8 @@ impl Mapper {
             ..
         } = notification;
         let event = self.decode(&stored)?;
+        let mut metadata = stored.metadata;
+        metadata.remove(SCHEMA_VERSION_KEY);
         let Some(origin) = stored.origin else {
             return Err(PersistenceError::NoAggregate {
                 topic: stored.topic,
@@ -117,7 +162,7 @@ impl Mapper {
             version: origin.version,
             event_id: Some(stored.event_id),
             time_us: Some(time_us),
-            metadata: stored.metadata,
+            metadata,
             event,
         })
     }
@@ -132,38 +177,67 @@ impl Mapper {
         event_id: Uuid,
     ) -> Result<StoredEvent, PersistenceError> {
         // What would not be read again is refused before it is written.
-        let topic = topic_of(event)
-            .filter(|topic| topics_of::<E>().contains(topic))
-            .ok_or(PersistenceError::NoTopic {
-                type_name: type_name::<E>(),
-            })?;
+        let unreadable = || PersistenceError::NoTopic {
+            type_name: type_name::<E>(),
+        };
+        let topic = topic_of(event).ok_or_else(unreadable)?;
+        let version = match event_type_of::<E>(topic) {
+            Some(event_type) => event_type.schema_version(),
+            None if topics_of::<E>().contains(topic) => FIRST_SCHEMA_VERSION,
+            None => return Err(unreadable()),
+        };
         let payload = self
             .format
             .encode(event)
             .map_err(|source| PersistenceError::Encode { topic, source })?;
         let (payload, encoding) = seal(payload);
         let mut stored = StoredEvent::new(event_id, topic, payload);
+        stamp(&mut stored.metadata, version);
         stored.encoding = encoding;
         stored.tags = event.tags().into_iter().map(String::into_bytes).collect();
         Ok(stored)
     }
 
-    /// The content of a stored event, whether it belongs to an aggregate or not.
+    /// The content of a stored event, whether it belongs to an aggregate or not, as today's schema version has it.
     ///
     /// # Errors
     /// [`PersistenceError::UnknownTopic`], [`PersistenceError::UnknownEncoding`],
-    /// [`PersistenceError::Decode`].
+    /// [`PersistenceError::Decode`]; of schema versions [`PersistenceError::NewerSchema`],
+    /// [`PersistenceError::MissingUpcaster`], [`PersistenceError::Upcast`], [`PersistenceError::SchemaVersion`].
     pub fn decode<E: Event>(&self, stored: &StoredEvent) -> Result<E, PersistenceError> {
         let payload = open(stored)?;
-        self.format
-            .decode(&stored.topic, &payload)
-            .map_err(|source| {
-                let (topic, expected) = (stored.topic.clone(), topics_of::<E>());
-                match expected.contains(&topic) {
-                    true => PersistenceError::Decode { topic, source },
-                    false => PersistenceError::UnknownTopic { topic, expected },
+        let decoded = match Schema::of::<E>(&stored.topic, &stored.metadata)? {
+            Schema::Current => self.format.decode(&stored.topic, &payload),
+            Schema::Old { from, event_type } => {
+                let (topic, to) = (&stored.topic, event_type.schema_version());
+                match self.format.decode_any::<Value>(&payload) {
+                    Ok(old) => upcast(topic, old, from, to, event_type.upcasters())
+                        .map(|content| read_content(topic, content).map_err(Into::into))?,
+                    Err(source) => Err(source),
                 }
-            })
+            }
+        };
+        decoded.map_err(|source| {
+            let (topic, expected) = (stored.topic.clone(), topics_of::<E>());
+            match expected.contains(&topic) {
+                true => PersistenceError::Decode { topic, source },
+                false => PersistenceError::UnknownTopic { topic, expected },
+            }
+        })
+    }
+
+    /// As [`Mapper::decode`]; `None` when the topic is unknown and the [policy](Mapper::unknown_events) is to skip those.
+    ///
+    /// # Errors
+    /// As [`Mapper::decode`].
+    pub fn decode_known<E: Event>(
+        &self,
+        stored: &StoredEvent,
+    ) -> Result<Option<E>, PersistenceError> {
+        match (self.decode(stored), self.unknown_events) {
+            (Err(PersistenceError::UnknownTopic { .. }), UnknownEvents::Skip) => Ok(None),
+            (decoded, _) => decoded.map(Some),
+        }
     }
 }
 
@@ -278,6 +352,25 @@ mod tests {
             error.to_string().contains(r#"expected one of "box.moved""#),
             "{error}"
         );
+    }
+
+    #[test]
+    fn unknown_topics_are_skipped_by_choice_only() {
+        let unknown = StoredEvent::new(Uuid::nil(), "box.burnt", "{}");
+        let broken = StoredEvent::new(Uuid::nil(), "box.moved", "{}");
+        let skipping = Mapper::default().unknown_events(UnknownEvents::Skip);
+        assert_eq!(skipping.decode_known::<Moved>(&unknown).unwrap(), None);
+        assert!(skipping.decode_known::<Moved>(&broken).is_err());
+        assert!(skipping.decode::<Moved>(&unknown).is_err());
+        assert!(Mapper::default().decode_known::<Moved>(&unknown).is_err());
+    }
+
+    #[test]
+    fn the_schema_version_is_no_metadata_of_the_events_own() {
+        let mut event = moved();
+        event.metadata.insert("$version".to_owned(), "9".to_owned());
+        let stored = Mapper::default().to_stored(&event, Uuid::nil()).unwrap();
+        assert_eq!(stored.metadata, moved().metadata);
     }
 
     #[test]

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use annals::{
-    AggregateId, AnyRoot, Application, ApplicationRecorder, Durability, Error, LogRecorder,
-    MemoryRecorder, PersistenceError, Root, SectionId, SelectNotifications, topics_of,
+    AggregateId, AnyRoot, Application, ApplicationRecorder, Durability, Error, LogRecorder, Mapper,
+    MemoryRecorder, PersistenceError, Root, SectionId, SelectNotifications, StoredEvent,
+    UnknownEvents, topics_of,
 };
 
 use crate::school::{Course, CourseEvent, Dog, DogEvent};
@@ -195,6 +196,48 @@ fn versions_with_a_gap_cannot_be_replayed() {
             .unwrap();
         let refused = app.repository().get::<Dog>(&id).unwrap_err();
         assert!(matches!(refused, Error::Replay { .. }), "{refused:?}");
+    }
+}
+
+#[test]
+fn events_of_unknown_types_are_an_error_or_skipped_by_choice() {
+    for policy in [UnknownEvents::Error, UnknownEvents::Skip] {
+        let mapper = Mapper::default().unknown_events(policy);
+        let app = Application::builder(Arc::new(MemoryRecorder::new()))
+            .mapper(mapper)
+            .build()
+            .unwrap();
+        let mut dog = fido(&app);
+        app.save(&mut dog).unwrap();
+        let event_id = uuid::Uuid::from_u128(7);
+        let later = StoredEvent::new(event_id, "dog.adopted", "{}").of(dog.id().clone(), 3);
+        app.recorder()
+            .insert_events(vec![later], Durability::Sync)
+            .unwrap();
+
+        let loaded = app.repository().get::<Dog>(dog.id());
+        match policy {
+            UnknownEvents::Error => assert!(matches!(
+                loaded.unwrap_err(),
+                Error::Persistence {
+                    source: PersistenceError::UnknownTopic { .. },
+                    ..
+                }
+            )),
+            UnknownEvents::Skip => {
+                let mut loaded = loaded.unwrap();
+                assert_eq!((&*loaded, loaded.version()), (&*dog, 3));
+                loaded.trigger(DogEvent::trick_added("sit"));
+                assert_eq!(app.save(&mut loaded).unwrap()[0].version, Some(4));
+            }
+        }
+        // Without its first event there is nothing to begin with.
+        let id = AggregateId::text("stray").unwrap();
+        let first = StoredEvent::new(uuid::Uuid::from_u128(8), "dog.found", "{}").of(id.clone(), 1);
+        app.recorder()
+            .insert_events(vec![first], Durability::Sync)
+            .unwrap();
+        assert!(app.repository().get::<Dog>(&id).is_err());
     }
 }
 
