@@ -15,6 +15,8 @@
 
 mod aggregate;
 mod application;
+mod dcb;
+mod one_store;
 mod process;
 mod tracking;
 
@@ -27,7 +29,8 @@ use uuid::Uuid;
 
 use crate::domain::AggregateId;
 use crate::persistence::{
-    AggregateRecorder, ApplicationRecorder, ProcessRecorder, StoredEvent, TrackingRecorder,
+    AggregateRecorder, ApplicationRecorder, DcbRecorder, ProcessRecorder, StoredEvent,
+    TrackingRecorder,
 };
 
 /// Checks every rule of [`AggregateRecorder`].
@@ -63,6 +66,24 @@ pub fn process_recorder(make: impl Fn() -> Arc<dyn ProcessRecorder>) {
     application_recorder(|| make());
     tracking_recorder(|| make());
     run(process::CASES, make);
+}
+
+/// Checks every rule of [`DcbRecorder`]. One that implements other traits too shows by [`one_store`] that all of
+/// them speak of the same events.
+///
+/// # Panics
+/// With the names of the rules that do not hold.
+pub fn dcb_recorder(make: impl Fn() -> Arc<dyn DcbRecorder>) {
+    run(dcb::CASES, make);
+}
+
+/// Checks that events of aggregates and of decisions lie in one sequence, and that either see the other, in a
+/// recorder that is a [`ProcessRecorder`] and a [`DcbRecorder`]; not the rules of these.
+///
+/// # Panics
+/// With the names of the rules that do not hold.
+pub fn one_store<R: ProcessRecorder + DcbRecorder + 'static>(make: impl Fn() -> Arc<R>) {
+    run(one_store::CASES, || -> Arc<one_store::Recorder> { make() });
 }
 
 /// A rule, and the code that panics when it does not hold.
@@ -105,6 +126,15 @@ fn with_topic(event: StoredEvent, topic: &str) -> StoredEvent {
     StoredEvent {
         topic: topic.to_owned(),
         ..event
+    }
+}
+
+/// An event of no aggregate.
+fn decision(topic: &str, tags: &[&str]) -> StoredEvent {
+    StoredEvent {
+        origin: None,
+        tags: tags.iter().map(|tag| tag.as_bytes().to_vec()).collect(),
+        ..with_topic(event("decision", 0), topic)
     }
 }
 

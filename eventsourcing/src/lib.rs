@@ -10,7 +10,8 @@
 //! # Rooms
 //! - **domain**: [`Aggregate`], [`Event`], [`Root`]. Knows nothing of storage.
 //! - **persistence**: [`StoredEvent`], [`Notification`], the recorder traits ([`AggregateRecorder`],
-//!   [`ApplicationRecorder`], [`TrackingRecorder`], [`ProcessRecorder`]), [`Transcoder`] and [`Mapper`].
+//!   [`ApplicationRecorder`], [`TrackingRecorder`], [`ProcessRecorder`], [`DcbRecorder`]), [`Transcoder`] and
+//!   [`Mapper`].
 //! - **application**: [`Application`], [`Repository`], [`NotificationLog`].
 //! - **recorders**: [`MemoryRecorder`], [`LogRecorder`]. Another one implements the traits and proves
 //!   itself by [`conformance`].

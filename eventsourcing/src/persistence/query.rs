@@ -126,6 +126,6 @@ pub struct Found {
     pub notifications: Vec<super::Notification>,
     /// The position that a condition on the same query begins behind: without a limit the last position of the
     /// store at the moment of the read, even when nothing matched; with one the last position answered.
-    /// `None` when the store is empty, and when the limit let nothing through.
+    /// `None` when the store is empty, and with a limit when nothing was answered.
     pub head: Option<u64>,
 }

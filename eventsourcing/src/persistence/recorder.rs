@@ -140,7 +140,8 @@ pub trait ProcessRecorder: ApplicationRecorder + TrackingRecorder {
 /// The events are those of the other traits: a recorder that implements several shows each of them all events.
 /// Source: <https://dcb.events/specification/>; positions answered, subscriptions and several conditions go beyond it.
 pub trait DcbRecorder: Recorder {
-    /// Stores events, all of them or none, if every condition holds.
+    /// Stores events, all of them or none, if every condition holds of what is stored before them: the events
+    /// of an append are not in the way of its own conditions.
     ///
     /// Answers as [`AggregateRecorder::insert_events`], whose rules hold for events of aggregates.
     ///
@@ -154,7 +155,11 @@ pub trait DcbRecorder: Recorder {
     ) -> Result<Vec<Recorded>, PersistenceError>;
 
     /// The events that match `query` behind position `after` (0: from the beginning), at most `limit`, which counts
-    /// what matched. They are those of one moment, and durable.
+    /// what matched.
+    ///
+    /// They are those of one moment. Sees every acknowledged event, [`Buffered`](Durability::Buffered) ones too:
+    /// a condition counts them, so a decision has to have seen them. Who must not be ahead of a loss of power,
+    /// [subscribes](DcbRecorder::subscribe_query).
     ///
     /// # Errors
     /// [`PersistenceError::Damaged`], [`PersistenceError::Store`].
@@ -165,7 +170,8 @@ pub trait DcbRecorder: Recorder {
         limit: Option<usize>,
     ) -> Result<Found, PersistenceError>;
 
-    /// Follows what matches `query` behind position `after`, as [`ApplicationRecorder::subscribe`] does.
+    /// Follows what matches `query` behind position `after`, durable events only, as
+    /// [`ApplicationRecorder::subscribe`] does.
     ///
     /// # Errors
     /// [`PersistenceError::Store`].

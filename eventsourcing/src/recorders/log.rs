@@ -8,16 +8,15 @@ use std::ops::Bound;
 use std::path::Path;
 use std::time::Duration;
 
-use annals_engine::{
-    Batch, Direction, Event, Log, NewEvent, Query, QueryItem, RecordedEvent, Version,
-};
+use annals_engine::{Batch, Direction, Event, Log, NewEvent, RecordedEvent, Version};
 use parking_lot::{Condvar, Mutex};
 
 use crate::domain::AggregateId;
 use crate::persistence::{
-    AggregateRecorder, ApplicationRecorder, Durability, Encoding, Follow, Notification, Origin,
-    PersistenceError, ProcessRecorder, Recorded, Recorder, SelectEvents, SelectNotifications,
-    StopHandle, StoredEvent, Subscription, Tracking, TrackingRecorder,
+    AggregateRecorder, AppendCondition, ApplicationRecorder, ConditionalAppend, DcbRecorder,
+    Durability, Encoding, Follow, Found, Notification, Origin, PersistenceError, ProcessRecorder,
+    Query, QueryItem, Recorded, Recorder, SelectEvents, SelectNotifications, StopHandle,
+    StoredEvent, Subscription, Tracking, TrackingRecorder,
 };
 
 /// Keeps events in an Annals log.
@@ -50,10 +49,14 @@ impl LogRecorder {
 
     fn insert(
         &self,
-        events: Vec<StoredEvent>,
-        tracking: Option<Tracking>,
+        append: ConditionalAppend,
         durability: Durability,
     ) -> Result<Vec<Recorded>, PersistenceError> {
+        let ConditionalAppend {
+            events,
+            conditions,
+            tracking,
+        } = append;
         events.iter().try_for_each(StoredEvent::check)?;
         tracking.iter().try_for_each(Tracking::check)?;
 
@@ -64,6 +67,14 @@ impl LogRecorder {
         events
             .into_iter()
             .for_each(|event| batch.push(new_event(event)));
+        let reaches: Vec<_> = conditions.iter().map(|condition| condition.after).collect();
+        for AppendCondition {
+            fail_if_match,
+            after,
+        } in &conditions
+        {
+            batch = batch.fail_if_match(engine_query(fail_if_match), *after);
+        }
         let is_tracked = tracking.is_some();
         if let Some(Tracking { name, position }) = tracking {
             batch = batch.tracking(name, position);
@@ -71,7 +82,7 @@ impl LogRecorder {
         let appended = self
             .log
             .append(batch)
-            .map_err(|error| failure("store events", error))?;
+            .map_err(|error| append_failure(error, &reaches))?;
 
         if is_tracked {
             // Under the lock, or a thread between looking and waiting would sleep on.
@@ -82,6 +93,10 @@ impl LogRecorder {
         Ok((appended.first..=appended.last)
             .map(|position| Recorded { position, time_us })
             .collect())
+    }
+
+    fn follow(&self, query: annals_engine::Query, after: u64) -> Subscription {
+        Subscription::new(LogSubscription(self.log.subscribe(after, query)))
     }
 }
 
@@ -116,7 +131,7 @@ impl AggregateRecorder for LogRecorder {
     ) -> Result<Vec<Recorded>, PersistenceError> {
         match events.is_empty() {
             true => Ok(Vec::new()),
-            false => self.insert(events, None, durability),
+            false => self.insert(ConditionalAppend::new(events), durability),
         }
     }
 
@@ -173,17 +188,14 @@ impl ApplicationRecorder for LogRecorder {
     }
 
     fn subscribe(&self, after: u64, topics: &[&str]) -> Result<Subscription, PersistenceError> {
-        let query = topic_query(topics.iter().copied());
-        Ok(Subscription::new(LogSubscription(
-            self.log.subscribe(after, query),
-        )))
+        Ok(self.follow(topic_query(topics.iter().copied()), after))
     }
 }
 
 impl TrackingRecorder for LogRecorder {
     fn insert_tracking(&self, tracking: Tracking) -> Result<(), PersistenceError> {
-        self.insert(Vec::new(), Some(tracking), Durability::Sync)
-            .map(drop)
+        let append = ConditionalAppend::default().tracking(tracking);
+        self.insert(append, Durability::Sync).map(drop)
     }
 
     fn max_tracking(&self, name: &str) -> Result<Option<u64>, PersistenceError> {
@@ -222,7 +234,53 @@ impl ProcessRecorder for LogRecorder {
         tracking: Tracking,
         durability: Durability,
     ) -> Result<Vec<Recorded>, PersistenceError> {
-        self.insert(events, Some(tracking), durability)
+        let append = ConditionalAppend::new(events).tracking(tracking);
+        self.insert(append, durability)
+    }
+}
+
+impl DcbRecorder for LogRecorder {
+    fn append(
+        &self,
+        append: ConditionalAppend,
+        durability: Durability,
+    ) -> Result<Vec<Recorded>, PersistenceError> {
+        match append.events.is_empty() {
+            true => Err(PersistenceError::NoEvents),
+            false => self.insert(append, durability),
+        }
+    }
+
+    fn read(
+        &self,
+        query: &Query,
+        after: u64,
+        limit: Option<usize>,
+    ) -> Result<Found, PersistenceError> {
+        // What a view shows is that of one moment, and a condition counts what it shows.
+        let view = self.log.view();
+        let behind = (Bound::Excluded(after), Bound::Unbounded);
+        let notifications = view
+            .read_visible(behind, &engine_query(query), Direction::Forward)
+            .take(limit.unwrap_or(usize::MAX))
+            .map(|event| {
+                event
+                    .map_err(read_failure)
+                    .and_then(|event| notification(&event))
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let head = match limit {
+            None => Some(view.head()).filter(|head| *head > 0),
+            Some(_) => notifications.last().map(|last| last.position),
+        };
+        Ok(Found {
+            notifications,
+            head,
+        })
+    }
+
+    fn subscribe_query(&self, query: &Query, after: u64) -> Result<Subscription, PersistenceError> {
+        Ok(self.follow(engine_query(query), after))
     }
 }
 
@@ -255,12 +313,25 @@ impl Follow for LogSubscription {
     }
 }
 
-fn topic_query<'a>(topics: impl Iterator<Item = &'a str>) -> Query {
-    let item = topics.fold(QueryItem::new(), QueryItem::topic);
-    match item.is_all() {
-        true => Query::all(),
-        false => item.into(),
-    }
+fn topic_query<'a>(topics: impl Iterator<Item = &'a str>) -> annals_engine::Query {
+    topics
+        .fold(annals_engine::QueryItem::new(), |item, topic| {
+            item.topic(topic)
+        })
+        .into()
+}
+
+fn engine_query(query: &Query) -> annals_engine::Query {
+    let engine_item = |QueryItem { topics, tags }: &QueryItem| {
+        let item = annals_engine::QueryItem::new();
+        let item = topics.iter().fold(item, |item, topic| item.topic(topic));
+        tags.iter().fold(item, |item, tag| item.tag(tag.as_slice()))
+    };
+    query
+        .items
+        .iter()
+        .map(engine_item)
+        .fold(annals_engine::Query::all(), annals_engine::Query::or)
 }
 
 fn engine_id(id: &AggregateId) -> annals_engine::AggregateId {
@@ -349,6 +420,23 @@ fn owned_notification(event: RecordedEvent) -> Result<Notification, PersistenceE
 
 fn read_failure(error: annals_engine::Error) -> PersistenceError {
     failure("read events", error)
+}
+
+/// As [`failure`], for an append whose conditions begin behind `reaches`.
+fn append_failure(error: annals_engine::Error, reaches: &[u64]) -> PersistenceError {
+    match error {
+        annals_engine::Error::ConditionConflict {
+            clause,
+            positions,
+            head,
+        } => PersistenceError::ConditionConflict {
+            condition: clause,
+            after: reaches.get(clause).copied().unwrap_or_default(),
+            positions,
+            head,
+        },
+        error => failure("store events", error),
+    }
 }
 
 /// The engine's answer in the library's words, with the engine's own as source where it says more.

@@ -3,6 +3,8 @@
 //! One lock around everything, one condition for whoever waits. An insert is checked whole before
 //! anything is changed, so that a refused one leaves no trace.
 
+mod query_index;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,12 +12,14 @@ use std::time::Duration;
 
 use annals_segments::{Clock, SystemClock};
 use parking_lot::{Condvar, Mutex};
+use query_index::QueryIndex;
 
 use crate::domain::AggregateId;
 use crate::persistence::{
-    AggregateRecorder, ApplicationRecorder, Durability, Follow, Notification, PersistenceError,
-    ProcessRecorder, Recorded, Recorder, SelectEvents, SelectNotifications, StopHandle,
-    StoredEvent, Subscription, Tracking, TrackingRecorder,
+    AggregateRecorder, AppendCondition, ApplicationRecorder, ConditionalAppend, DcbRecorder,
+    Durability, Follow, Found, Notification, PersistenceError, ProcessRecorder, Query, QueryItem,
+    Recorded, Recorder, SelectEvents, SelectNotifications, StopHandle, StoredEvent, Subscription,
+    Tracking, TrackingRecorder,
 };
 
 /// Keeps events in memory. Inserts are as durable as the process, whatever [`Durability`] says.
@@ -42,11 +46,12 @@ impl MemoryRecorder {
         }
     }
 
-    fn insert(
-        &self,
-        events: Vec<StoredEvent>,
-        tracking: Option<Tracking>,
-    ) -> Result<Vec<Recorded>, PersistenceError> {
+    fn insert(&self, append: ConditionalAppend) -> Result<Vec<Recorded>, PersistenceError> {
+        let ConditionalAppend {
+            events,
+            conditions,
+            tracking,
+        } = append;
         events.iter().try_for_each(StoredEvent::check)?;
         tracking.iter().try_for_each(Tracking::check)?;
         let mut state = self.shared.state.lock();
@@ -55,6 +60,7 @@ impl MemoryRecorder {
         tracking
             .iter()
             .try_for_each(|tracking| state.check_tracking(tracking))?;
+        state.check_conditions(&conditions)?;
 
         let now_us = self.shared.clock.now_us();
         let recorded = events
@@ -66,6 +72,15 @@ impl MemoryRecorder {
         }
         self.shared.changed.notify_all();
         Ok(recorded)
+    }
+
+    fn follow(&self, query: Query, after: u64) -> Subscription {
+        Subscription::new(MemorySubscription {
+            shared: self.shared.clone(),
+            query,
+            looked_at: after,
+            stopped: Arc::default(),
+        })
     }
 }
 
@@ -91,7 +106,7 @@ impl AggregateRecorder for MemoryRecorder {
     ) -> Result<Vec<Recorded>, PersistenceError> {
         match events.is_empty() {
             true => Ok(Vec::new()),
-            false => self.insert(events, None),
+            false => self.insert(ConditionalAppend::new(events)),
         }
     }
 
@@ -131,10 +146,8 @@ impl ApplicationRecorder for MemoryRecorder {
         };
         let state = self.shared.state.lock();
         Ok(state
-            .behind(first - 1)
-            .iter()
+            .matching(&topic_query(&select.topics), first - 1)
             .take_while(|notification| notification.position <= last)
-            .filter(|notification| is_chosen(&select.topics, &notification.event.topic))
             .take(select.limit)
             .cloned()
             .collect())
@@ -151,18 +164,14 @@ impl ApplicationRecorder for MemoryRecorder {
     }
 
     fn subscribe(&self, after: u64, topics: &[&str]) -> Result<Subscription, PersistenceError> {
-        Ok(Subscription::new(MemorySubscription {
-            shared: self.shared.clone(),
-            topics: topics.iter().map(|topic| (*topic).to_owned()).collect(),
-            looked_at: after,
-            stopped: Arc::default(),
-        }))
+        Ok(self.follow(topic_query(topics), after))
     }
 }
 
 impl TrackingRecorder for MemoryRecorder {
     fn insert_tracking(&self, tracking: Tracking) -> Result<(), PersistenceError> {
-        self.insert(Vec::new(), Some(tracking)).map(drop)
+        self.insert(ConditionalAppend::default().tracking(tracking))
+            .map(drop)
     }
 
     fn max_tracking(&self, name: &str) -> Result<Option<u64>, PersistenceError> {
@@ -203,7 +212,46 @@ impl ProcessRecorder for MemoryRecorder {
         tracking: Tracking,
         _: Durability,
     ) -> Result<Vec<Recorded>, PersistenceError> {
-        self.insert(events, Some(tracking))
+        self.insert(ConditionalAppend::new(events).tracking(tracking))
+    }
+}
+
+impl DcbRecorder for MemoryRecorder {
+    fn append(
+        &self,
+        append: ConditionalAppend,
+        _: Durability,
+    ) -> Result<Vec<Recorded>, PersistenceError> {
+        match append.events.is_empty() {
+            true => Err(PersistenceError::NoEvents),
+            false => self.insert(append),
+        }
+    }
+
+    fn read(
+        &self,
+        query: &Query,
+        after: u64,
+        limit: Option<usize>,
+    ) -> Result<Found, PersistenceError> {
+        let state = self.shared.state.lock();
+        let notifications: Vec<_> = state
+            .matching(query, after)
+            .take(limit.unwrap_or(usize::MAX))
+            .cloned()
+            .collect();
+        let last = match limit {
+            None => state.notifications.last(),
+            Some(_) => notifications.last(),
+        };
+        Ok(Found {
+            head: last.map(|last| last.position),
+            notifications,
+        })
+    }
+
+    fn subscribe_query(&self, query: &Query, after: u64) -> Result<Subscription, PersistenceError> {
+        Ok(self.follow(query.clone(), after))
     }
 }
 
@@ -220,6 +268,7 @@ struct State {
     notifications: Vec<Notification>,
     /// Places of an aggregate's events, ascending by version.
     aggregates: HashMap<AggregateId, Vec<usize>>,
+    index: QueryIndex,
     tracking: HashMap<String, u64>,
     closed: bool,
 }
@@ -264,6 +313,32 @@ impl State {
         }
     }
 
+    fn check_conditions(&self, conditions: &[AppendCondition]) -> Result<(), PersistenceError> {
+        for (
+            condition,
+            AppendCondition {
+                fail_if_match,
+                after,
+            },
+        ) in conditions.iter().enumerate()
+        {
+            let found = self.matching(fail_if_match, *after);
+            let positions: Vec<_> = found
+                .map(|notification| notification.position)
+                .take(POSITIONS_MAX)
+                .collect();
+            if !positions.is_empty() {
+                return Err(PersistenceError::ConditionConflict {
+                    condition,
+                    after: *after,
+                    positions,
+                    head: self.notifications.len() as u64,
+                });
+            }
+        }
+        Ok(())
+    }
+
     fn last_version(&self, id: &AggregateId) -> Option<u64> {
         let place = self.aggregates.get(id)?.last()?;
         self.notifications[*place].event.version()
@@ -276,6 +351,7 @@ impl State {
         if let Some(id) = event.aggregate_id() {
             self.aggregates.entry(id.clone()).or_default().push(place);
         }
+        self.index.push(&event, place);
         let position = place as u64 + 1;
         let time_us = self
             .notifications
@@ -292,17 +368,29 @@ impl State {
         }
     }
 
-    /// The notifications behind a position.
-    fn behind(&self, position: u64) -> &[Notification] {
-        let place = usize::try_from(position).unwrap_or(usize::MAX);
-        self.notifications.get(place..).unwrap_or_default()
+    /// The notifications behind a position that match, ascending.
+    fn matching<'s>(
+        &'s self,
+        query: &'s Query,
+        position: u64,
+    ) -> Box<dyn Iterator<Item = &'s Notification> + 's> {
+        let start = usize::try_from(position).unwrap_or(usize::MAX);
+        let behind = || self.notifications.get(start..).unwrap_or_default();
+        match self.index.candidates(query, start) {
+            None => Box::new(behind().iter()),
+            Some(places) => Box::new(
+                places
+                    .map(|place| &self.notifications[place])
+                    .filter(|notification| query.matches(&notification.event)),
+            ),
+        }
     }
 }
 
 #[derive(Debug)]
 struct MemorySubscription {
     shared: Arc<Shared>,
-    topics: Vec<String>,
+    query: Query,
     looked_at: u64,
     stopped: Arc<AtomicBool>,
 }
@@ -314,7 +402,7 @@ impl Follow for MemorySubscription {
     ) -> Option<Result<Notification, PersistenceError>> {
         let Self {
             shared,
-            topics,
+            query,
             looked_at,
             stopped,
         } = self;
@@ -324,13 +412,12 @@ impl Follow for MemorySubscription {
             if is_over(state) {
                 return false;
             }
-            for notification in state.behind(*looked_at) {
+            if let Some(notification) = state.matching(query, *looked_at).next() {
                 *looked_at = notification.position;
-                if is_chosen(topics, &notification.event.topic) {
-                    next = Some(Ok(notification.clone()));
-                    return false;
-                }
+                next = Some(Ok(notification.clone()));
+                return false;
             }
+            *looked_at = (*looked_at).max(state.notifications.len() as u64);
             true
         };
         let mut state = shared.state.lock();
@@ -364,6 +451,13 @@ impl Follow for MemorySubscription {
     }
 }
 
-fn is_chosen(topics: &[String], topic: &str) -> bool {
-    topics.is_empty() || topics.iter().any(|chosen| chosen == topic)
+/// Events of any of these topics; without topics, every event.
+fn topic_query<T: AsRef<str>>(topics: &[T]) -> Query {
+    let item = topics
+        .iter()
+        .fold(QueryItem::new(), |item, topic| item.topic(topic.as_ref()));
+    item.into()
 }
+
+/// Positions that a conflict tells: enough to show, whatever the number of matches.
+const POSITIONS_MAX: usize = 16;

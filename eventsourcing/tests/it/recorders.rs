@@ -10,25 +10,52 @@ fn memory_keeps_the_contract() {
 }
 
 #[test]
+fn memory_keeps_the_contract_of_decisions() {
+    conformance::dcb_recorder(|| Arc::new(MemoryRecorder::new()));
+    conformance::one_store(|| Arc::new(MemoryRecorder::new()));
+}
+
+#[test]
 fn a_log_in_memory_keeps_the_contract() {
-    conformance::process_recorder(|| {
-        let log = annals_engine::Log::in_memory().unwrap();
-        Arc::new(LogRecorder::from(log))
-    });
+    conformance::process_recorder(|| Arc::new(log_in_memory()));
+}
+
+#[test]
+fn a_log_in_memory_keeps_the_contract_of_decisions() {
+    conformance::dcb_recorder(|| Arc::new(log_in_memory()));
+    conformance::one_store(|| Arc::new(log_in_memory()));
 }
 
 #[test]
 fn a_log_on_disk_keeps_the_contract() {
-    let dirs = Mutex::new(Vec::new());
-    conformance::process_recorder(|| {
+    let dirs = Dirs::default();
+    conformance::process_recorder(|| Arc::new(dirs.log()));
+}
+
+#[test]
+fn a_log_on_disk_keeps_the_contract_of_decisions() {
+    let dirs = Dirs::default();
+    conformance::dcb_recorder(|| Arc::new(dirs.log()));
+    conformance::one_store(|| Arc::new(dirs.log()));
+}
+
+fn log_in_memory() -> LogRecorder {
+    LogRecorder::from(annals_engine::Log::in_memory().unwrap())
+}
+
+/// Directories of logs, which stay until all are done.
+#[derive(Default)]
+struct Dirs(Mutex<Vec<tempfile::TempDir>>);
+
+impl Dirs {
+    fn log(&self) -> LogRecorder {
         let dir = tempfile::tempdir().unwrap();
         // Small segments, or preparing them would be most of the work.
         let log = annals_engine::Log::options()
             .segment_len(1 << 20)
             .open(dir.path())
             .unwrap();
-        let recorder = LogRecorder::from(log);
-        dirs.lock().unwrap().push(dir);
-        Arc::new(recorder)
-    });
+        self.0.lock().unwrap().push(dir);
+        LogRecorder::from(log)
+    }
 }
