@@ -678,8 +678,13 @@ impl Inner {
     }
 
     pub(crate) fn sync(&self) -> Result<u64, Error> {
+        if let Some(refusal) = self.refusal() {
+            // Before anything is waited for: in a forked child whoever holds the lock is not there.
+            return Err(refusal);
+        }
         let _wake = WakeTasks(self);
         let mut writer = self.writer.lock();
+        // Whoever held it may have failed, or closed the log.
         if let Some(refusal) = self.refusal() {
             return Err(refusal);
         }
