@@ -16,6 +16,7 @@ mod child;
 mod content;
 mod cut_files;
 mod failed_syncs;
+mod fork;
 mod full_disk;
 mod kills;
 mod live;
@@ -121,7 +122,7 @@ const HARNESSES: [Harness; 8] = [
     },
     Harness {
         name: "processes",
-        about: "a writer, readers and others who would write",
+        about: "a writer, readers, and others who would write: forked from it, too",
         run: processes::run,
     },
     Harness {
@@ -156,6 +157,7 @@ fn child_main(work: &Work) {
     match work.role {
         work::WRITE => writer::run(work),
         work::READ => reader::run(work),
+        work::FORK => fork::run(work),
         _ => {}
     }
 }

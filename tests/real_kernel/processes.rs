@@ -1,8 +1,8 @@
 //! Many processes on one log: a writer, three readers, and others who would write too.
 //!
-//! The writer is stopped and goes on, is killed and followed by another, all under the same readers. Nobody else gets
-//! the log while a writer lives, stopped or not; the readers miss nothing, see nothing twice, and nothing that was not
-//! durable.
+//! The writer is stopped and goes on, is killed and followed by another, all under the same readers; the last one forks.
+//! Nobody else gets the log while a writer lives, stopped or not, nor does what it forks; the readers miss nothing, see
+//! nothing twice, and nothing that was not durable.
 
 use std::path::Path;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::child::Child;
 use crate::failed_syncs::wait_for;
 use crate::report;
 use crate::work::{self, Work};
-use crate::{Counts, Tier, lanes, oracle};
+use crate::{Counts, Tier, fork, lanes, oracle};
 
 pub(crate) fn run(tier: Tier, seed: u64) -> Counts {
     lanes(tier.of(6, 50), |number| cycle(seed * 1_000_003 + number))
@@ -62,6 +62,23 @@ fn cycle(seed: u64) -> Counts {
         counts.found.extend(ended.wrong());
         report::add(&mut history, ended.told.history);
     }
+    let mut forking = Child::start(&Work {
+        steps: 15,
+        ..work(work::FORK, 3)
+    });
+    wait_for(&mut forking, |told| told.is_done);
+    if !forking.told(|told| told.is_done) {
+        counts
+            .found
+            .push("a writer that forks gets no further".into());
+    }
+    counts
+        .found
+        .extend(check_locked(&log, "a writer that has forked"));
+    let ended = forking.kill();
+    counts.faults += fork::FORKS + 1;
+    counts.found.extend(ended.wrong());
+    report::add(&mut history, ended.told.history);
     for reader in readers {
         let ended = reader.kill();
         counts.found.extend(ended.wrong());

@@ -21,7 +21,7 @@ pub(crate) enum Line {
     Failed(String),
     /// Something that may not be.
     Wrong(String),
-    /// All was done and the log closed.
+    /// All that was asked for is done.
     Done,
 }
 

@@ -108,7 +108,7 @@ pub(crate) const WRITE: &str = "write";
 pub(crate) const READ: &str = "read";
 /// Starts and ends: what it asks the system for is what every process does.
 pub(crate) const NOTHING: &str = "nothing";
-/// Opens a log, forks, and appends in both.
+/// Writes a log and forks: what it forks may not.
 pub(crate) const FORK: &str = "fork";
 
 const ROLES: [&str; 4] = [WRITE, READ, NOTHING, FORK];

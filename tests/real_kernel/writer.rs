@@ -76,7 +76,7 @@ pub(crate) fn options(work: &Work) -> annals_engine::LogOptions {
 }
 
 /// One thread that appends and reads.
-struct Session<'a> {
+pub(crate) struct Session<'a> {
     log: &'a Log,
     work: &'a Work,
     random: SeededRandom,
@@ -85,7 +85,12 @@ struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    fn new(log: &'a Log, work: &'a Work, thread: u64, tell: &'a (dyn Fn(Line) + Sync)) -> Self {
+    pub(crate) fn new(
+        log: &'a Log,
+        work: &'a Work,
+        thread: u64,
+        tell: &'a (dyn Fn(Line) + Sync),
+    ) -> Self {
         Self {
             log,
             work,
@@ -95,7 +100,8 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn run(&mut self) {
+    /// As many steps as the work has, or until the log takes no more.
+    pub(crate) fn run(&mut self) {
         let mut steps = 0;
         while work_left(self.work.steps, steps) {
             steps += 1;
