@@ -8,7 +8,9 @@ use std::process::Command;
 #[track_caller]
 fn run(harness: &str) {
     let mut quick = Command::new(env!("CARGO_BIN_EXE_real_kernel"));
-    let run = quick.args(["quick", harness]).output().unwrap();
+    // What everyday tests count is not evidence.
+    let quick = quick.args(["quick", harness]).env("ANNALS_LEDGER", "");
+    let run = quick.output().unwrap();
     let text = String::from_utf8_lossy(&run.stdout);
     print!("{text}");
     assert!(

@@ -228,20 +228,19 @@ fn run(choice: &Choice) -> ExitCode {
             told_once(&counts.notes),
         );
         is_sound &= counts.found.is_empty();
-        if counts.states + counts.faults > 0 {
-            let told = ledger::record(&ledger::Entry {
-                double_crashes: 0,
-                harness: harness.name,
-                seeds: choice.seed.to_string(),
-                states: counts.states,
-                faults: counts.faults,
-                found: counts.found.len() as u64,
-                seconds,
-            });
-            if let Err(error) = told {
-                println!("the ledger cannot be written: {error}");
-                is_sound = false;
-            }
+        let told = ledger::record(&ledger::Entry {
+            harness: harness.name.into(),
+            seeds: choice.seed.to_string(),
+            states: counts.states,
+            faults: counts.faults,
+            found: counts.found.len() as u64,
+            seconds,
+            skipped: counts.skipped,
+            ..ledger::Entry::default()
+        });
+        if let Err(error) = told {
+            println!("the ledger cannot be written: {error}");
+            is_sound = false;
         }
     }
     match is_sound {

@@ -1,13 +1,16 @@
 //! Runs the harnesses: `annals-harness quick|full [HARNESS [FROM..TO]]`; `annals-harness planted` lets them look for bugs
-//! that were put in on purpose, when it is built with the feature `planted-bugs`.
+//! that were put in on purpose, when it is built with the feature `planted-bugs`; `annals-harness ledger [FILE]` prints
+//! what all runs of a ledger come to, as a table in Markdown.
 //!
 //! Prints what each has tried and found, adds it to the ledger, and fails when a promise was broken.
 
 use std::ops::Range;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use annals_tests::counting_allocator::CountingAllocator;
 use annals_tests::harness::runner::{ALL, Harness, Tier};
+use annals_tests::ledger;
 
 #[global_allocator]
 static ALLOCATOR: CountingAllocator = CountingAllocator;
@@ -20,6 +23,7 @@ fn main() -> ExitCode {
         Some(&"full") => Tier::Full,
         #[cfg(feature = "planted-bugs")]
         Some(&"planted") => return planted::run(),
+        Some(&"ledger") => return show_ledger(arguments.get(1).copied()),
         _ => return usage("say how much is to be tried"),
     };
     let chosen: Vec<&Harness> = match arguments.get(1) {
@@ -52,6 +56,10 @@ fn main() -> ExitCode {
         );
         for trouble in &outcome.troubles {
             println!("{trouble}");
+        }
+        if let Err(error) = ledger::record(&harness.entry(&seeds, &outcome)) {
+            eprintln!("the ledger cannot be written: {error}");
+            is_sound = false;
         }
         is_sound &= outcome.troubles.is_empty();
     }
@@ -119,9 +127,32 @@ mod planted {
     }
 }
 
+/// Prints what a ledger comes to.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the ledger is no part of a log; it is written beside the build"
+)]
+fn show_ledger(path: Option<&str>) -> ExitCode {
+    let Some(path) = path.map(PathBuf::from).or_else(ledger::path) else {
+        return usage("name the ledger: ANNALS_LEDGER says that there is none");
+    };
+    let text = std::fs::read_to_string(&path).map_err(|error| error.to_string());
+    match text.and_then(|text| ledger::parse(&text)) {
+        Ok(entries) => {
+            print!("{}", ledger::table(&entries));
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("annals-harness: {}: {error}", path.display());
+            ExitCode::from(2)
+        }
+    }
+}
+
 fn usage(what: &str) -> ExitCode {
     eprintln!(
-        "annals-harness: {what}\n\nannals-harness quick|full [HARNESS [FROM..TO]]\n\nharnesses:"
+        "annals-harness: {what}\n\nannals-harness quick|full [HARNESS [FROM..TO]]\nannals-harness ledger [FILE]\n\n\
+         harnesses:"
     );
     for harness in ALL {
         eprintln!("  {:14} {}", harness.name, harness.about);

@@ -1,4 +1,4 @@
-//! Runs a harness over many seeds on all processors, tells how far it is, and writes down what came of it.
+//! Runs a harness over many seeds on all processors, and tells how far it is.
 
 use std::io::{IsTerminal, Write};
 use std::ops::Range;
@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use super::{Tally, Trouble, crash_points, io_faults, rot, simulation, wake_ups, workloads};
 use crate::SeededRandom;
-use crate::ledger::{Entry, record};
+use crate::ledger::Entry;
 
 /// How much is tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -182,24 +182,30 @@ impl Harness {
             eprintln!();
         }
         let (tally, troubles) = state.into_inner();
-        let outcome = Outcome {
+        Outcome {
             tally,
             troubles,
             elapsed: start.elapsed(),
-        };
-        let entry = Entry {
-            harness: self.name,
+        }
+    }
+
+    /// What the ledger is to say of a run with these seeds.
+    pub fn entry(&self, seeds: &Range<u64>, outcome: &Outcome) -> Entry {
+        let Outcome {
+            tally,
+            troubles,
+            elapsed,
+        } = outcome;
+        Entry {
+            harness: self.name.into(),
             seeds: format!("{}..{}", seeds.start, seeds.end),
             states: tally.states,
             double_crashes: tally.double,
             faults: tally.faults,
-            found: outcome.troubles.len() as u64,
-            seconds: outcome.elapsed.as_secs_f64(),
-        };
-        if let Err(error) = record(&entry) {
-            eprintln!("the ledger is not written: {error}");
+            found: troubles.len() as u64,
+            seconds: elapsed.as_secs_f64(),
+            ..Entry::default()
         }
-        outcome
     }
 
     fn tell(&self, done: u64, total: u64, tally: &Tally, troubles: usize, elapsed: Duration) {
