@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use annals_segments::format::{FRAME_LEN_MAX, SEGMENT_LEN_MAX, SEGMENT_LEN_MIN};
+use annals_segments::planted::{Bug, is_planted};
 use annals_segments::{
     Clock, Disk, MemoryDisk, PreadDisk, Random, RealDisk, SystemClock, SystemRandom,
 };
@@ -253,7 +254,7 @@ impl LogOptions {
 
     /// Whatever disk was given is read as was asked for.
     fn with_read_io(mut self) -> Self {
-        if self.read_io == ReadIo::Pread {
+        if self.read_io == ReadIo::Pread && !is_planted(Bug::IgnoreReadIo) {
             self.disk = Arc::new(PreadDisk::new(self.disk, self.read_cache_len));
         }
         self

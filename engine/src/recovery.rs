@@ -686,6 +686,9 @@ impl Opening {
             copies.push(copy);
             self.report.rewritten_events += u64::from(frame.event_count);
         }
+        if is_planted(Bug::RecoverOneLess) {
+            copies.pop();
+        }
         // A dictionary before the first of them holds what was durable before it was written. It may be
         // all that is left of that: frames that it repeats are void in the segment before.
         let mut repeated = BTreeMap::new();

@@ -666,6 +666,9 @@ impl Writer {
     /// Syncs what was written and says so in the watermark. What is durable is shown by the caller. Answers
     /// how long the sync took, in microseconds.
     fn sync(&mut self, inner: &Inner) -> io::Result<u64> {
+        if is_planted(Bug::WatermarkBeforeSync) {
+            self.write_watermark(inner.log.id)?;
+        }
         let micros = inner.sync_segment(&self.segment)?;
         self.unsynced = 0;
         self.note_synced(self.end);

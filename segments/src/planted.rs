@@ -27,11 +27,27 @@ pub enum Bug {
     RollWithoutSync,
     /// A manifest is written and not synced.
     SkipManifestSync,
+    /// Records are not compared with their checksums.
+    SkipRecordChecksum,
+    /// A frame is believed when its header is whole, whatever came of its records.
+    TrustTornFrame,
+    /// A recovery drops the last whole frame that no witness proves.
+    RecoverOneLess,
+    /// The watermark says what is durable before it is synced.
+    WatermarkBeforeSync,
+    /// No room is made for events before they are written.
+    SkipRoom,
+    /// What is to be read without maps is mapped.
+    IgnoreReadIo,
+    /// Each process locks a file of its own.
+    SkipLock,
+    /// A forked child is taken for the process that opened the log.
+    SkipForkCheck,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 19] = [
         Self::AckBeforeSync,
         Self::SkipVersionCheck,
         Self::SkipDirectorySync,
@@ -43,6 +59,14 @@ impl Bug {
         Self::IgnoreWitnesses,
         Self::RollWithoutSync,
         Self::SkipManifestSync,
+        Self::SkipRecordChecksum,
+        Self::TrustTornFrame,
+        Self::RecoverOneLess,
+        Self::WatermarkBeforeSync,
+        Self::SkipRoom,
+        Self::IgnoreReadIo,
+        Self::SkipLock,
+        Self::SkipForkCheck,
     ];
 }
 
@@ -57,6 +81,11 @@ mod switch {
         PLANTED.store(bug.map_or(0, |bug| bug as u8), Ordering::SeqCst);
     }
 
+    /// The bug that is planted in this process.
+    pub fn planted() -> Option<super::Bug> {
+        super::Bug::ALL.into_iter().find(|bug| is_planted(*bug))
+    }
+
     /// Whether this bug is planted.
     #[inline]
     pub fn is_planted(bug: super::Bug) -> bool {
@@ -65,7 +94,13 @@ mod switch {
 }
 
 #[cfg(feature = "planted-bugs")]
-pub use switch::{is_planted, plant};
+pub use switch::{is_planted, plant, planted};
+
+/// The bug that is planted in this process: none.
+#[cfg(not(feature = "planted-bugs"))]
+pub const fn planted() -> Option<Bug> {
+    None
+}
 
 /// Whether this bug is planted: never.
 #[cfg(not(feature = "planted-bugs"))]

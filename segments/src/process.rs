@@ -5,6 +5,8 @@
 
 use memmap2::MmapMut;
 
+use crate::planted::{Bug, is_planted};
+
 /// Made where something is opened; tells in whose hands it is later.
 #[derive(Debug)]
 pub struct ForkGuard {
@@ -27,6 +29,9 @@ impl ForkGuard {
     /// Whether this is a child of the process that made it.
     #[inline]
     pub fn is_forked(&self) -> bool {
+        if is_planted(Bug::SkipForkCheck) {
+            return false;
+        }
         match &self.mark {
             // Looked at anew each time: it is no store of this program that changes it.
             Some(mark) => std::hint::black_box(&mark[..])[0] != MARKED,

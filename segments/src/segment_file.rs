@@ -20,6 +20,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::disk::{Disk, DiskFile, Mapping, OpenMode};
+use crate::planted::{Bug, is_planted};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 
@@ -52,6 +53,7 @@ impl SegmentFile {
     pub fn create(disk: &dyn Disk, path: &Path, len: u64, room: Room) -> io::Result<Self> {
         let file = disk.open(path, OpenMode::CreateNew)?;
         match room {
+            _ if is_planted(Bug::SkipRoom) => file.write_all_at(&[0], len - 1)?,
             Room::Written => file.allocate(len)?,
             Room::Reserved => file.reserve(len)?,
         }

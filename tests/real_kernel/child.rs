@@ -6,6 +6,7 @@ use std::process::{Child as Process, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use annals_segments::planted::planted;
 use parking_lot::Mutex;
 
 use crate::report::{Line, Told};
@@ -38,7 +39,11 @@ impl Child {
         let own = std::env::current_exe().expect("the path of this program");
         let own = own.to_string_lossy().into_owned();
         let words: Vec<String> = [wrapper, &[own], &work.to_args()].concat();
-        let mut process = Command::new(&words[0])
+        let mut command = Command::new(&words[0]);
+        if let Some(bug) = planted() {
+            command.env(PLANTED_BUG, format!("{bug:?}"));
+        }
+        let mut process = command
             .args(&words[1..])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -108,6 +113,20 @@ impl Child {
         }
     }
 }
+
+/// Plants the bug that the parent has planted, in a child.
+#[cfg(feature = "planted-bugs")]
+pub(crate) fn plant_as_told() {
+    use annals_segments::planted::{Bug, plant};
+
+    if let Ok(name) = std::env::var(PLANTED_BUG) {
+        let bug = Bug::ALL.into_iter().find(|bug| format!("{bug:?}") == name);
+        plant(Some(bug.expect("the parent knows its bugs")));
+    }
+}
+
+/// Tells a child which bug to plant.
+const PLANTED_BUG: &str = "ANNALS_PLANTED_BUG";
 
 impl Drop for Child {
     fn drop(&mut self) {

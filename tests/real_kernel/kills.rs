@@ -6,6 +6,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use annals_segments::planted::planted;
 use annals_tests::SeededRandom;
 use annals_tests::history::{History, Survives};
 
@@ -76,6 +77,9 @@ fn check(log: &Path, history: &History) -> Vec<String> {
 
 /// Leaves what was found where it can be looked at.
 pub(crate) fn keep(dir: tempfile::TempDir) {
+    if planted().is_some() {
+        return;
+    }
     println!("left as it is: {}", dir.keep().display());
 }
 

@@ -9,6 +9,7 @@ pub mod invariants;
 pub mod ledger;
 pub mod log_files;
 pub mod no_maps_disk;
+pub mod planted;
 pub mod sim_disk;
 
 use std::cell::Cell;

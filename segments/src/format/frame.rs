@@ -9,6 +9,7 @@ use super::{
     ALIGNMENT, FRAME_LEN_MAX, FormatError, TOPIC_LEN_MAX, TRACKING_NAME_LEN_MAX, align_up,
     are_positions, check_crc, check_len, check_zeros, put, u16_at, u32_at, u64_at,
 };
+use crate::planted::{Bug, is_planted};
 
 const CRC_OFFSET: usize = 0;
 const LENGTH_OFFSET: usize = CRC_OFFSET + size_of::<u32>();
@@ -395,6 +396,9 @@ impl<'a> Frame<'a> {
     pub fn verify(&self) -> Result<(), FormatError> {
         for entry in self.preamble()? {
             entry?;
+        }
+        if is_planted(Bug::TrustTornFrame) {
+            return Ok(());
         }
         if self.header.kind == Some(FrameKind::Batch)
             && self.header.event_count == 0

@@ -22,7 +22,9 @@ fn main() -> ExitCode {
         Some(&"quick") => Tier::Quick,
         Some(&"full") => Tier::Full,
         #[cfg(feature = "planted-bugs")]
-        Some(&"planted") => return planted::run(),
+        Some(&"planted") => return hunt_planted(),
+        #[cfg(not(feature = "planted-bugs"))]
+        Some(&"planted") => return usage("there are bugs only with --features planted-bugs"),
         Some(&"ledger") => return show_ledger(arguments.get(1).copied()),
         _ => return usage("say how much is to be tried"),
     };
@@ -75,56 +77,22 @@ fn range(text: &str) -> Option<Range<u64>> {
     Some(from.parse().ok()?..to.parse().ok()?)
 }
 
+/// Has each harness look for the bugs that it has to find.
 #[cfg(feature = "planted-bugs")]
-mod planted {
-    use std::process::ExitCode;
+fn hunt_planted() -> ExitCode {
+    use annals_tests::planted::{Hunt, hunt};
 
-    use annals_segments::planted::{Bug, plant};
-    use annals_tests::harness::rot;
-    use annals_tests::harness::runner::{Harness, Tier};
-
-    /// Who has to find what.
-    const FINDERS: [(Bug, &[&str]); Bug::ALL.len()] = [
-        (Bug::AckBeforeSync, &["crash-points", "simulation"]),
-        (Bug::SkipVersionCheck, &["crash-points", "simulation"]),
-        (Bug::SkipDirectorySync, &["crash-points", "simulation"]),
-        (Bug::DropWakeUp, &["wake-ups"]),
-        (Bug::TrustTornIndex, &["rot"]),
-        (Bug::TrustUnprovenTail, &["io-faults"]),
-        (Bug::NoPoison, &["io-faults", "simulation"]),
-        (Bug::ShowBeforeDurable, &["crash-points", "simulation"]),
-        (Bug::IgnoreWitnesses, &["rot"]),
-        (Bug::RollWithoutSync, &["crash-points", "simulation"]),
-        (Bug::SkipManifestSync, &["crash-points"]),
-    ];
-
-    /// Plants one bug after the other; fails when a harness misses one that it has to find.
-    pub(super) fn run() -> ExitCode {
-        // They are what a sound log wrote.
-        let _ = rot::samples();
-        let mut missed = 0;
-        for (bug, finders) in FINDERS {
-            for name in finders {
-                let harness = Harness::named(name).expect("a finder is one of the harnesses");
-                plant(Some(bug));
-                let outcome = harness.run_all(Tier::Quick, (harness.seeds)(Tier::Quick), 1, false);
-                plant(None);
-                let found = outcome.troubles.first();
-                let told = found.map_or("SURVIVES".to_owned(), |found| found.breach.to_string());
-                println!(
-                    "{bug:?}: {name}: {}",
-                    told.chars().take(120).collect::<String>()
-                );
-                missed += usize::from(found.is_none());
-            }
-        }
-        println!("{missed} of the planted bugs survive");
-        if missed == 0 {
-            ExitCode::SUCCESS
-        } else {
-            ExitCode::FAILURE
-        }
-    }
+    // They are what a sound log wrote.
+    let _ = annals_tests::harness::rot::samples();
+    let names = ALL.iter().map(|harness| harness.name);
+    hunt("simulated", names, 1, |name, _| {
+        let harness = Harness::named(name).expect("it is one of them");
+        let outcome = harness.run_all(Tier::Quick, (harness.seeds)(Tier::Quick), 1, false);
+        let found = outcome.troubles.first();
+        found.map_or(Hunt::Survived, |found| {
+            Hunt::Caught(found.breach.to_string())
+        })
+    })
 }
 
 /// Prints what a ledger comes to.
@@ -151,7 +119,7 @@ fn show_ledger(path: Option<&str>) -> ExitCode {
 
 fn usage(what: &str) -> ExitCode {
     eprintln!(
-        "annals-harness: {what}\n\nannals-harness quick|full [HARNESS [FROM..TO]]\nannals-harness ledger [FILE]\n\n\
+        "annals-harness: {what}\n\nannals-harness quick|full [HARNESS [FROM..TO]]\nannals-harness planted\nannals-harness ledger [FILE]\n\n\
          harnesses:"
     );
     for harness in ALL {
