@@ -9,6 +9,7 @@
 
 mod aggregate;
 mod aggregate_id;
+mod decider;
 mod domain_event;
 mod error;
 mod event;
@@ -18,6 +19,7 @@ mod topic;
 
 pub use aggregate::Aggregate;
 pub use aggregate_id::{AGGREGATE_ID_LEN_MAX, AggregateId};
+pub use decider::{Decider, Pure};
 pub(crate) use domain_event::system_time;
 pub use domain_event::{DomainEvent, Metadata};
 pub use error::DomainError;

@@ -8,7 +8,8 @@
 //! when `save` returns.
 //!
 //! # Rooms
-//! - **domain**: [`Aggregate`], [`Event`], [`Root`]. Knows nothing of storage.
+//! - **domain**: [`Aggregate`], [`Event`](trait@Event), [`Root`]. Knows nothing of storage.
+//! - **macros**: [`#[aggregate]`](macro@aggregate), [`#[derive(Event)]`](macro@Event); what they write can be written by hand.
 //! - **persistence**: [`StoredEvent`], [`Notification`], the recorder traits ([`AggregateRecorder`],
 //!   [`ApplicationRecorder`], [`TrackingRecorder`], [`ProcessRecorder`], [`DcbRecorder`]), [`Transcoder`] and
 //!   [`Mapper`].
@@ -16,21 +17,31 @@
 //! - **recorders**: [`MemoryRecorder`], [`LogRecorder`]. Another one implements the traits and proves
 //!   itself by [`conformance`].
 
+// What the macros write says `::annals`, here as everywhere.
+extern crate self as annals;
+
 mod application;
 pub mod conformance;
 mod domain;
 mod doors;
+mod macros;
 mod persistence;
 mod recorders;
+
+#[doc(hidden)]
+pub mod __private;
 
 pub use application::{
     AnyRoot, Application, ApplicationBuilder, Error, NotificationLog, Recording, Repository, Roots,
     Section, SectionId,
 };
 pub use domain::{
-    AGGREGATE_ID_LEN_MAX, Aggregate, AggregateId, DomainError, DomainEvent, Event, EventType,
-    FIRST_VERSION, Metadata, Root, Topics, UpcastError, Upcaster, topic_of, topics_of,
+    AGGREGATE_ID_LEN_MAX, Aggregate, AggregateId, Decider, DomainError, DomainEvent, Event,
+    EventType, FIRST_VERSION, Metadata, Pure, Root, Topics, UpcastError, Upcaster, topic_of,
+    topics_of,
 };
+#[cfg(feature = "macros")]
+pub use macros::{Event, aggregate};
 pub use persistence::{
     AggregateRecorder, AppendCondition, ApplicationRecorder, ConditionalAppend, DcbRecorder,
     Durability, Encoding, Follow, Found, JsonTranscoder, Limit, Mapper, Notification, Origin,

@@ -8,7 +8,8 @@ use super::Event;
 /// same result for the same events for good: no clock, no randomness, no rule that may change. Rules
 /// belong to the code that decides which event to [trigger](crate::Root::trigger).
 ///
-/// `#[aggregate]` will expand to this trait.
+/// [`#[aggregate]`](macro@crate::aggregate) writes this trait, from methods that say both what can happen and what it
+/// changes; who would rather have functions without `&mut` implements [`Decider`](crate::Decider).
 pub trait Aggregate: Sized + Send + 'static {
     /// What can happen to it.
     type Event: Event;

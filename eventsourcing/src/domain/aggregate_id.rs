@@ -35,6 +35,23 @@ impl AggregateId {
         }
     }
 
+    /// The id that belongs to a name: a UUID of version 5, the same wherever and whenever it is made.
+    ///
+    /// Two aggregates cannot both begin under one name: the second save is a conflict. So names are unique without a
+    /// lookup. The namespace is a UUID of yours, for each kind of name its own.
+    ///
+    /// ```
+    /// # use annals::AggregateId;
+    /// # use uuid::Uuid;
+    /// const PAGES: Uuid = uuid::uuid!("5f3a0d9e-6f41-4b0c-9c0e-7f8f4f0b6a11");
+    /// let id = AggregateId::named(&PAGES, "welcome");
+    /// assert_eq!(id, AggregateId::named(&PAGES, "welcome"));
+    /// assert_ne!(id, AggregateId::named(&PAGES, "Welcome"));
+    /// ```
+    pub fn named(namespace: &Uuid, name: &str) -> Self {
+        Uuid::new_v5(namespace, name.as_bytes()).into()
+    }
+
     /// The id as configuration and command lines spell it: a hyphenated lower-case UUID becomes a UUID,
     /// anything else is text, so that printing an id and parsing it gives back what was printed.
     ///

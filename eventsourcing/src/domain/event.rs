@@ -39,6 +39,8 @@ use super::EventType;
 ///
 /// A change of an event's fields that serde's attributes cannot bridge gets a schema version and an
 /// [`Upcaster`](crate::Upcaster), written down in [`Event::TYPES`].
+///
+/// [`#[derive(Event)]`](macro@crate::Event) gives all of it: this trait, its table, tags, and serde's two traits.
 pub trait Event: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// What is known about its variants beside their serde names. Those it does not have are of schema version 1, so
     /// nothing has to be said as long as no event has a second version. A topic stands here as serde has it.

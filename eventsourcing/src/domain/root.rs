@@ -55,6 +55,18 @@ impl<A: Aggregate> Root<A> {
         Ok(root)
     }
 
+    /// A new aggregate in the state that its first event, which is pending, leaves: for those who know it already.
+    pub(crate) fn with_first(id: AggregateId, state: A, event: A::Event) -> Self {
+        let mut root = Self::at_version(id, FIRST_VERSION, state);
+        root.pending.push(root.envelope(event, Metadata::new()));
+        root
+    }
+
+    /// An aggregate to which nothing has happened.
+    pub(crate) fn before_first(id: AggregateId, state: A) -> Self {
+        Self::at_version(id, FIRST_VERSION - 1, state)
+    }
+
     /// The aggregate that its stored events add up to; `None` when there are none.
     ///
     /// # Errors

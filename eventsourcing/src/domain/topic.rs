@@ -8,7 +8,7 @@ use serde::de::{Deserializer, Visitor};
 use serde::forward_to_deserialize_any;
 use serde::ser::{Impossible, Serialize, Serializer};
 
-use super::Event;
+use super::{Event, EventType};
 
 /// Stored name of this event: the serde name of its variant or struct. `None` when its serde form has no
 /// such name (see [`Event`]).
@@ -19,20 +19,28 @@ pub fn topic_of<E: Event>(event: &E) -> Option<&'static str> {
     }
 }
 
-/// Stored names that this event type reads, aliases included. Empty when its serde form has no such names.
+/// Stored names that this event type reads, older ones included. Empty when its serde form has no such names.
 pub fn topics_of<E: Event>() -> Topics {
-    match E::deserialize(NamesOfType) {
-        Err(Found(names)) => Topics(names),
+    let by_serde = match E::deserialize(NamesOfType) {
+        Err(Found(names)) => names,
         // Only a type that reads nothing at all gets here: it has no names.
-        Ok(_) => Topics(Names::Many(&[])),
+        Ok(_) => Names::Many(&[]),
+    };
+    Topics {
+        by_serde,
+        types: E::TYPES,
     }
 }
 
 /// The stored names of an event type.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Topics(Names);
+#[derive(Clone, Copy, Debug)]
+pub struct Topics {
+    by_serde: Names,
+    /// These know older names of a struct, which serde does not.
+    types: &'static [EventType],
+}
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 enum Names {
     One(&'static str),
     Many(&'static [&'static str]),
@@ -41,11 +49,21 @@ enum Names {
 impl Topics {
     /// The names, variant by variant in the order they are declared.
     pub fn iter(&self) -> impl Iterator<Item = &'static str> + use<> {
-        let (one, many) = match self.0 {
+        let (one, many) = match self.by_serde {
             Names::One(name) => (Some(name), &[][..]),
             Names::Many(names) => (None, names),
         };
-        one.into_iter().chain(many.iter().copied())
+        let types = self.types;
+        let in_table = move |name: &&str| {
+            types
+                .iter()
+                .any(|of| of.names().any(|other| other == *name))
+        };
+        let only_serde = one.into_iter().chain(many.iter().copied());
+        types
+            .iter()
+            .flat_map(EventType::names)
+            .chain(only_serde.filter(move |name| !in_table(name)))
     }
 
     /// Whether `topic` is one of them.
@@ -53,6 +71,14 @@ impl Topics {
         self.iter().any(|name| name == topic)
     }
 }
+
+impl PartialEq for Topics {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for Topics {}
 
 /// The names, quoted and separated by commas.
 impl fmt::Display for Topics {

@@ -206,10 +206,11 @@ impl Mapper {
     /// [`PersistenceError::MissingUpcaster`], [`PersistenceError::Upcast`], [`PersistenceError::SchemaVersion`].
     pub fn decode<E: Event>(&self, stored: &StoredEvent) -> Result<E, PersistenceError> {
         let payload = open(stored)?;
-        let decoded = match Schema::of::<E>(&stored.topic, &stored.metadata)? {
-            Schema::Current => self.format.decode(&stored.topic, &payload),
+        let topic = topic_by_serde::<E>(&stored.topic);
+        let decoded = match Schema::of::<E>(topic, &stored.metadata)? {
+            Schema::Current => self.format.decode(topic, &payload),
             Schema::Old { from, event_type } => {
-                let (topic, to) = (&stored.topic, event_type.schema_version());
+                let to = event_type.schema_version();
                 match self.format.decode_any::<Value>(&payload) {
                     Ok(old) => upcast(topic, old, from, to, event_type.upcasters())
                         .map(|content| read_content(topic, content).map_err(Into::into))?,
@@ -238,6 +239,14 @@ impl Mapper {
             (Err(PersistenceError::UnknownTopic { .. }), UnknownEvents::Skip) => Ok(None),
             (decoded, _) => decoded.map(Some),
         }
+    }
+}
+
+/// The name under which serde reads this topic. It knows older names of variants, but none of a struct.
+fn topic_by_serde<E: Event>(topic: &str) -> &str {
+    match E::TYPES {
+        [alone] if alone.names().any(|name| name == topic) => alone.topic(),
+        _ => topic,
     }
 }
 

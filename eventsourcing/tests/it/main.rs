@@ -7,7 +7,9 @@
 
 mod application;
 mod dog_school;
+mod examples;
 mod layers;
 mod log_recorder;
+mod macros;
 mod recorders;
 mod school;
