@@ -474,14 +474,15 @@ fn aggregate_of(item: &ItemImpl) -> syn::Result<&Ident> {
     })
 }
 
-/// Parameters as others see them: `mut` is the body's own.
+/// Parameters as others see them: `mut` and patterns are the body's own.
 fn unbound(inputs: &syn::punctuated::Punctuated<FnArg, Token![,]>) -> Vec<FnArg> {
     let mut inputs: Vec<_> = inputs.iter().cloned().collect();
     for input in &mut inputs {
-        if let FnArg::Typed(parameter) = input
-            && let syn::Pat::Ident(pattern) = &mut *parameter.pat
-        {
-            pattern.mutability = None;
+        if let FnArg::Typed(parameter) = input {
+            match &mut *parameter.pat {
+                syn::Pat::Ident(pattern) => pattern.mutability = None,
+                pattern => *pattern = syn::parse_quote!(_),
+            }
         }
     }
     inputs

@@ -63,7 +63,9 @@ pub(crate) fn expand(input: &DeriveInput) -> TokenStream {
         Some(written) => written,
         None => {
             let mut written = problems.into_tokens();
-            written.extend(stub(&input.ident));
+            if input.generics.params.is_empty() {
+                written.extend(stub(&input.ident));
+            }
             written
         }
     }

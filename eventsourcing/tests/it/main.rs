@@ -6,6 +6,7 @@
 )]
 
 mod application;
+mod diagnostics;
 mod dog_school;
 mod examples;
 mod layers;
