@@ -13,7 +13,7 @@ enum DogCommand {
     Teach { trick: String },
 }
 
-#[derive(Event)]
+#[derive(Debug, PartialEq, Event)]
 enum DogEvent {
     #[event(name = "Dog.Registered")]
     Registered { name: String },
@@ -79,6 +79,27 @@ fn main() -> Result<(), annals::Error> {
     assert_eq!(dog.tricks, ["sit"]);
     assert_eq!(copy.version(), 2);
     Ok(())
+}
+
+#[test]
+fn a_dog_learns_a_trick_once() {
+    use annals::testing::given_pure;
+
+    let sit = || "sit".to_owned();
+    let teach = || DogCommand::Teach { trick: sit() };
+    let registered = || DogEvent::Registered {
+        name: "Fido".to_owned(),
+    };
+    let added = || DogEvent::TrickAdded { trick: sit() };
+    given_pure::<Dog>([registered()])
+        .when(teach())
+        .then([added()]);
+    given_pure::<Dog>([registered(), added()])
+        .when(teach())
+        .then_nothing();
+    given_pure::<Dog>([])
+        .when(teach())
+        .then_error(Refused::NotRegistered);
 }
 
 #[test]

@@ -14,6 +14,7 @@
 //!   [`ApplicationRecorder`], [`TrackingRecorder`], [`ProcessRecorder`], [`DcbRecorder`]), [`Transcoder`] and
 //!   [`Mapper`].
 //! - **application**: [`Application`], [`Repository`], [`NotificationLog`].
+//! - **testing**: [`testing`], given, when, then without a store.
 //! - **recorders**: [`MemoryRecorder`], [`LogRecorder`]. Another one implements the traits and proves
 //!   itself by [`conformance`].
 
@@ -30,6 +31,7 @@ mod recorders;
 
 #[doc(hidden)]
 pub mod __private;
+pub mod testing;
 
 pub use application::{
     AnyRoot, Application, ApplicationBuilder, Error, NotificationLog, Recording, Repository, Roots,

@@ -3,13 +3,14 @@
 
 use std::path::{Path, PathBuf};
 
-const LAYERS: [&str; 6] = [
+const LAYERS: [&str; 7] = [
     "application",
     "conformance",
     "domain",
     "doors",
     "persistence",
     "recorders",
+    "testing",
 ];
 
 #[test]
@@ -20,6 +21,10 @@ fn each_layer_knows_only_those_below_it() {
         ("application", &["application", "persistence", "domain"]),
         ("recorders", &["persistence", "domain"]),
         ("conformance", &["conformance", "persistence", "domain"]),
+        (
+            "testing",
+            &["testing", "application", "persistence", "domain"],
+        ),
     ] {
         for (file, line) in code_of(layer) {
             for other in LAYERS.iter().filter(|other| !known.contains(other)) {

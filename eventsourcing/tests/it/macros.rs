@@ -1,5 +1,6 @@
 //! What the macros write: the same as by hand, and stored under names that say so.
 
+use annals::testing::{StoredNames, given, given_nothing};
 use annals::{AggregateId, Application, Event, Mapper, Root, aggregate, topic_of, topics_of};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -192,6 +193,39 @@ fn a_derived_event_is_stored_under_its_names() {
             "dog.Rested"
         ]
     );
+}
+
+#[test]
+fn stored_names_are_those_of_the_golden_file() {
+    StoredNames::of::<DogEvent>()
+        .and::<PageViewed>()
+        .and::<PageEvent>()
+        .assert_unchanged(include_str!("stored_names.txt"));
+}
+
+#[test]
+fn the_three_ways_of_testing_go_without_a_store() {
+    let registered = || DogEvent::Registered {
+        name: "Fido".into(),
+    };
+    let added = |trick: &str| DogEvent::TrickAdded {
+        trick: trick.into(),
+    };
+    given_nothing()
+        .create(|id| Dog::register(id, "Fido".into()))
+        .then([registered()])
+        .and_replay();
+    given::<Dog>([registered(), added("Sit")])
+        .when(|dog| dog.teach("roll over"))
+        .then([added("roll over")])
+        .and_state(|dog| assert_eq!(dog.tricks, ["sit", "roll over"]))
+        .and_replay();
+    given::<Dog>([registered(), added("sit"), added("roll over")])
+        .when(|dog| dog.teach("fetch"))
+        .then_error(Tired);
+    given::<Dog>([registered()])
+        .when(|dog| dog.rest())
+        .then([DogEvent::Rested {}]);
 }
 
 /// Alone in its aggregate, and called otherwise once.
