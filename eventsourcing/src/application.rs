@@ -3,16 +3,23 @@
 //! What holds here:
 //! - A save is one insert: the pending events of all its aggregates, or none of them.
 //! - After a save that failed the events are still pending; after one that succeeded none are.
+//! - What is cached is as it was stored: nothing that was not saved gets there.
 //! - Nothing here knows which recorder is behind it.
 
 mod builder;
+mod cache;
+mod edit;
 mod error;
+mod loading;
+mod lru;
 mod notification_log;
 mod recording;
 mod repository;
 mod roots;
 
 pub use builder::ApplicationBuilder;
+pub use cache::CacheOptions;
+pub use edit::{Decide, Edited, Retries};
 pub use error::Error;
 pub use notification_log::{NotificationLog, Section, SectionId};
 pub use recording::Recording;
@@ -20,12 +27,16 @@ pub use repository::Repository;
 pub use roots::{AnyRoot, Roots};
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use annals_segments::{Clock, Random};
 use uuid::Uuid;
 
 use crate::domain::AggregateId;
-use crate::persistence::{ApplicationRecorder, Durability, Mapper, Recorded, Subscription};
+use crate::persistence::{
+    ApplicationRecorder, Durability, Mapper, PersistenceError, Recorded, Subscription,
+};
+use cache::Cache;
 
 /// Aggregates on a recorder: what a program holds. All of it can be used from many threads at once.
 #[derive(Debug)]
@@ -36,6 +47,9 @@ pub struct Application {
     random: Arc<dyn Random>,
     durability: Durability,
     section_size: usize,
+    cache: Option<Cache>,
+    retries: Retries,
+    closed: AtomicBool,
 }
 
 impl Application {
@@ -53,7 +67,7 @@ impl Application {
     /// # Errors
     /// [`Error::Persistence`] with the recorder's answer; [`Error::is_conflict`] when somebody else has saved
     /// one of the aggregates since it was loaded. The events stay pending: saving again is safe, they
-    /// keep their ids.
+    /// keep their ids. Of what is [cached](ApplicationBuilder::cache) those aggregates are forgotten.
     ///
     /// Blocks until the events are as durable as the application was built to make them.
     pub fn save<'a>(&self, roots: impl Roots<'a>) -> Result<Vec<Recording>, Error> {
@@ -71,11 +85,28 @@ impl Application {
     ) -> Result<Vec<Recording>, Error> {
         let mut all = Vec::new();
         roots.collect_into(&mut all);
+        let outcome = self.store(&mut all, durability);
+        if let Some(cache) = &self.cache {
+            // Whatever the outcome: it may not be known.
+            all.iter().for_each(|root| cache.forget(&root.key()));
+        }
+        outcome
+    }
 
+    /// Stores the pending events of all roots in one insert, and leaves the cache as it is.
+    fn store(
+        &self,
+        roots: &mut [&mut dyn AnyRoot],
+        durability: Durability,
+    ) -> Result<Vec<Recording>, Error> {
+        self.check_open("save")?;
         let mut events = Vec::new();
-        for root in &mut all {
+        for root in &mut *roots {
             root.store(&self.mapper, &|| self.new_event_id(), &mut events)
                 .map_err(Error::persistence("save"))?;
+        }
+        if events.is_empty() {
+            return Ok(Vec::new());
         }
         let receipts: Vec<_> = events.iter().map(Recording::of).collect();
         let recorded = self
@@ -84,7 +115,7 @@ impl Application {
             .map_err(Error::persistence("save"))?;
 
         let mut rest = recorded.as_slice();
-        for root in all {
+        for root in roots {
             rest = root.saved(rest);
         }
         let at = |(recording, at): (Recording, Recorded)| recording.at(at);
@@ -93,12 +124,12 @@ impl Application {
 
     /// Loads aggregates.
     pub fn repository(&self) -> Repository<'_> {
-        Repository::new(&*self.recorder, &self.mapper)
+        Repository::new(self)
     }
 
     /// The sequence of all events, in sections that others can fetch.
     pub fn notification_log(&self) -> NotificationLog<'_> {
-        NotificationLog::new(&*self.recorder, self.section_size)
+        NotificationLog::new(self)
     }
 
     /// Follows all events behind position `after` (0: from the beginning) that have one of these topics
@@ -107,6 +138,7 @@ impl Application {
     /// # Errors
     /// [`Error::Persistence`].
     pub fn subscribe(&self, after: u64, topics: &[&str]) -> Result<Subscription, Error> {
+        self.check_open("subscribe")?;
         self.recorder
             .subscribe(after, topics)
             .map_err(Error::persistence("subscribe"))
@@ -129,12 +161,24 @@ impl Application {
         &self.recorder
     }
 
-    /// Closes the recorder: later saves answer an error, subscriptions end. Closing again does nothing.
+    /// Closes the recorder: subscriptions end, and whatever is asked of the application from then on answers an error
+    /// that [says so](Error::is_closed), what is cached included. Closing again does nothing.
+    ///
+    /// An application that is dropped without this closes its recorder too, if nobody else holds that; only that then
+    /// nobody is told of an error.
     ///
     /// # Errors
     /// [`Error::Persistence`] when what was saved with [`Durability::Buffered`] may be lost.
     pub fn close(&self) -> Result<(), Error> {
+        self.closed.store(true, Ordering::Release);
         self.recorder.close().map_err(Error::persistence("close"))
+    }
+
+    fn check_open(&self, doing: &'static str) -> Result<(), Error> {
+        match self.closed.load(Ordering::Acquire) {
+            true => Err(Error::persistence(doing)(PersistenceError::Closed)),
+            false => Ok(()),
+        }
     }
 
     /// UUID version 7: events saved together have ids near each other, which keeps lookups by id cheap.

@@ -34,8 +34,8 @@ pub mod __private;
 pub mod testing;
 
 pub use application::{
-    AnyRoot, Application, ApplicationBuilder, Error, NotificationLog, Recording, Repository, Roots,
-    Section, SectionId,
+    AnyRoot, Application, ApplicationBuilder, CacheOptions, Decide, Edited, Error, NotificationLog,
+    Recording, Repository, Retries, Roots, Section, SectionId,
 };
 pub use domain::{
     AGGREGATE_ID_LEN_MAX, Aggregate, AggregateId, Decider, DomainError, DomainEvent, Event,

@@ -1,10 +1,12 @@
 //! How an application is put together.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use annals_segments::{Clock, Random, SystemClock, SystemRandom};
 
-use super::{Application, Error};
+use super::cache::Cache;
+use super::{Application, CacheOptions, Error, Retries};
 use crate::persistence::{ApplicationRecorder, Durability, Mapper, Transcoder};
 
 /// An [`Application`] whose options are being set; [`ApplicationBuilder::build`] checks them.
@@ -12,6 +14,7 @@ use crate::persistence::{ApplicationRecorder, Durability, Mapper, Transcoder};
 #[must_use = "a builder does nothing until it builds"]
 pub struct ApplicationBuilder {
     application: Application,
+    cache: Option<CacheOptions>,
 }
 
 impl ApplicationBuilder {
@@ -23,8 +26,14 @@ impl ApplicationBuilder {
             random: Arc::new(SystemRandom::default()),
             durability: Durability::default(),
             section_size: 10,
+            cache: None,
+            retries: Retries::default(),
+            closed: AtomicBool::new(false),
         };
-        Self { application }
+        Self {
+            application,
+            cache: None,
+        }
     }
 
     /// The format of payloads. Default JSON. A program must keep to the format its events are stored in.
@@ -51,6 +60,18 @@ impl ApplicationBuilder {
         self
     }
 
+    /// Keeps aggregates in memory between uses. Default: no cache.
+    pub fn cache(mut self, options: CacheOptions) -> Self {
+        self.cache = Some(options);
+        self
+    }
+
+    /// How often an [edit](Application::edit) that is overtaken tries again. Default 10 attempts.
+    pub fn retries(mut self, retries: Retries) -> Self {
+        self.application.retries = retries;
+        self
+    }
+
     /// The clock for event ids. Default the system's. The time of events is the recorder's.
     pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
         self.application.clock = Arc::new(clock);
@@ -67,7 +88,7 @@ impl ApplicationBuilder {
     ///
     /// # Errors
     /// [`Error::InvalidOption`].
-    pub fn build(self) -> Result<Application, Error> {
+    pub fn build(mut self) -> Result<Application, Error> {
         if self.application.section_size == 0 {
             return Err(Error::InvalidOption {
                 option: "section_size",
@@ -75,6 +96,9 @@ impl ApplicationBuilder {
                 min: 1,
             });
         }
+        self.application.retries.check()?;
+        let cache = self.cache.map(CacheOptions::check).transpose()?;
+        self.application.cache = cache.map(Cache::new);
         Ok(self.application)
     }
 }

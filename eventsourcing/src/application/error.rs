@@ -1,6 +1,9 @@
 //! What can go wrong when aggregates are saved and loaded.
 
-use crate::domain::{AggregateId, DomainError};
+use std::time::SystemTime;
+
+use super::loading::Until;
+use crate::domain::{AggregateId, DomainError, system_time};
 use crate::persistence::PersistenceError;
 
 /// What an application answers instead of a result.
@@ -14,6 +17,32 @@ pub enum Error {
         id: AggregateId,
         /// The version asked for; `None` when any would do.
         version: Option<u64>,
+    },
+
+    /// The aggregate had no events at that time.
+    #[error(
+        "aggregate {id}: no events stored at or before {micros} us after the epoch, expected at least one; \
+         ask for a later time, or check its id", micros = micros(*time)
+    )]
+    AggregateNotThen {
+        /// The aggregate.
+        id: AggregateId,
+        /// The time asked for.
+        time: SystemTime,
+    },
+
+    /// Every attempt to change an aggregate was overtaken by somebody else. Nothing was stored.
+    #[error(
+        "aggregate {id}: each of {attempts} attempts to change it was overtaken; try again later, let fewer change it \
+         at once, or allow more `retries`"
+    )]
+    Contended {
+        /// The aggregate.
+        id: AggregateId,
+        /// How many attempts there were.
+        attempts: u32,
+        /// The last conflict.
+        source: PersistenceError,
     },
 
     /// An id or event does not fit.
@@ -73,17 +102,52 @@ pub enum Error {
 impl Error {
     /// Whether somebody else was faster: load again, decide again, save again.
     pub fn is_conflict(&self) -> bool {
-        matches!(self, Self::Persistence { source, .. } if source.is_conflict())
+        match self {
+            Self::Persistence { source, .. } => source.is_conflict(),
+            Self::Contended { .. } => true,
+            _ => false,
+        }
     }
 
-    /// Whether there is no such aggregate.
+    /// Whether a follower has processed this position before: skip it.
+    pub fn is_processed(&self) -> bool {
+        matches!(self, Self::Persistence { source, .. } if source.is_processed())
+    }
+
+    /// Whether there is no such aggregate, or was none at the time asked for.
     pub fn is_not_found(&self) -> bool {
-        matches!(self, Self::AggregateNotFound { .. })
+        matches!(
+            self,
+            Self::AggregateNotFound { .. } | Self::AggregateNotThen { .. }
+        )
+    }
+
+    /// Whether the application has been closed.
+    pub fn is_closed(&self) -> bool {
+        matches!(self, Self::Persistence { source, .. } if source.is_closed())
+    }
+
+    pub(super) fn not_found(id: &AggregateId, until: Until) -> Self {
+        let id = id.clone();
+        let version = match until {
+            Until::Time(time_us) => {
+                let time = system_time(time_us);
+                return Self::AggregateNotThen { id, time };
+            }
+            Until::Version(version) => Some(version),
+            Until::Last => None,
+        };
+        Self::AggregateNotFound { id, version }
     }
 
     pub(crate) fn persistence(doing: &'static str) -> impl Fn(PersistenceError) -> Self {
         move |source| Self::Persistence { doing, source }
     }
+}
+
+fn micros(time: SystemTime) -> u128 {
+    let since_epoch = time.duration_since(SystemTime::UNIX_EPOCH);
+    since_epoch.map_or(0, |duration| duration.as_micros())
 }
 
 struct UpTo(Option<u64>);

@@ -6,22 +6,18 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::Error;
-use crate::persistence::{ApplicationRecorder, Notification, SelectNotifications};
+use super::{Application, Error};
+use crate::persistence::{Notification, SelectNotifications};
 
 /// All events of an application, as others follow them.
 #[derive(Clone, Copy, Debug)]
 pub struct NotificationLog<'a> {
-    recorder: &'a dyn ApplicationRecorder,
-    section_size: usize,
+    application: &'a Application,
 }
 
 impl<'a> NotificationLog<'a> {
-    pub(super) fn new(recorder: &'a dyn ApplicationRecorder, section_size: usize) -> Self {
-        Self {
-            recorder,
-            section_size,
-        }
+    pub(super) fn new(application: &'a Application) -> Self {
+        Self { application }
     }
 
     /// The notifications at the positions of a section, at most a section's size of them.
@@ -33,7 +29,7 @@ impl<'a> NotificationLog<'a> {
         let asked = id.last.saturating_add(1).saturating_sub(first);
         let limit = usize::try_from(asked)
             .unwrap_or(usize::MAX)
-            .min(self.section_size);
+            .min(self.section_size());
         let items = self.select(&SelectNotifications::first(limit).start(first))?;
 
         let covered = |items: &[Notification]| {
@@ -54,20 +50,21 @@ impl<'a> NotificationLog<'a> {
     /// # Errors
     /// [`Error::SectionSize`], [`Error::Persistence`].
     pub fn select(&self, select: &SelectNotifications) -> Result<Vec<Notification>, Error> {
-        if select.limit > self.section_size {
+        if select.limit > self.section_size() {
             return Err(Error::SectionSize {
                 found: select.limit,
-                max: self.section_size,
+                max: self.section_size(),
             });
         }
-        self.recorder
-            .select_notifications(select)
-            .map_err(Error::persistence("read notifications"))
+        let doing = "read notifications";
+        self.application.check_open(doing)?;
+        let found = self.application.recorder.select_notifications(select);
+        found.map_err(Error::persistence(doing))
     }
 
     /// Most notifications in a section.
     pub fn section_size(&self) -> usize {
-        self.section_size
+        self.application.section_size
     }
 }
 

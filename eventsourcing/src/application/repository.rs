@@ -1,30 +1,55 @@
 //! Loading aggregates.
 
-use super::Error;
+use std::time::{Duration, SystemTime};
+
+use super::cache::Change;
+use super::loading::Until;
+use super::{Application, Error};
 use crate::domain::{Aggregate, AggregateId, Root};
-use crate::persistence::{
-    ApplicationRecorder, Mapper, Notification, Origin, PersistenceError, SelectEvents,
-};
 
 /// Loads aggregates by replaying their events.
 #[derive(Clone, Copy, Debug)]
 pub struct Repository<'a> {
-    recorder: &'a dyn ApplicationRecorder,
-    mapper: &'a Mapper,
+    application: &'a Application,
 }
 
 impl<'a> Repository<'a> {
-    pub(super) fn new(recorder: &'a dyn ApplicationRecorder, mapper: &'a Mapper) -> Self {
-        Self { recorder, mapper }
+    pub(super) fn new(application: &'a Application) -> Self {
+        Self { application }
     }
 
-    /// The aggregate as it is.
+    /// The aggregate as it is, read from the store.
     ///
     /// # Errors
     /// [`Error::AggregateNotFound`] when it has no events; [`Error::Replay`] when its events are not those
     /// of an `A`; [`Error::Persistence`].
     pub fn get<A: Aggregate>(&self, id: &AggregateId) -> Result<Root<A>, Error> {
-        self.load(id, None)
+        self.application.load(id, Until::Last).map(|root| *root)
+    }
+
+    /// A copy of the cached aggregate, once it is up to date; as [`Repository::get`] when there is no
+    /// [cache](crate::ApplicationBuilder::cache).
+    ///
+    /// # Errors
+    /// As [`Repository::get`].
+    pub fn get_cached<A: Aggregate + Clone>(&self, id: &AggregateId) -> Result<Root<A>, Error> {
+        self.read(id, Root::copy)
+    }
+
+    /// Shows the aggregate as it is to `look`, and answers what that answers: the cached one without copying it,
+    /// else one read from the store.
+    ///
+    /// # Errors
+    /// As [`Repository::get`].
+    pub fn read<A: Aggregate, T>(
+        &self,
+        id: &AggregateId,
+        look: impl FnOnce(&Root<A>) -> T,
+    ) -> Result<T, Error> {
+        let current = self.application.current::<A>(id)?;
+        let seen = look(&current.root);
+        current.give_back(Change::None);
+        Ok(seen)
     }
 
     /// The aggregate as it was after the last event at or below `version`. Saving it with new events
@@ -33,7 +58,27 @@ impl<'a> Repository<'a> {
     /// # Errors
     /// As [`Repository::get`].
     pub fn get_at<A: Aggregate>(&self, id: &AggregateId, version: u64) -> Result<Root<A>, Error> {
-        self.load(id, Some(version))
+        self.application
+            .load(id, Until::Version(version))
+            .map(|root| *root)
+    }
+
+    /// The aggregate as it was at `time`: after the last event that was stored then or before, to the microsecond.
+    /// Saving it with new events is a conflict unless that is its last.
+    ///
+    /// # Errors
+    /// As [`Repository::get`]; [`Error::AggregateNotThen`] when it had no events at that time.
+    pub fn get_as_of<A: Aggregate>(
+        &self,
+        id: &AggregateId,
+        time: SystemTime,
+    ) -> Result<Root<A>, Error> {
+        let since_epoch = time.duration_since(SystemTime::UNIX_EPOCH);
+        let micros = since_epoch.unwrap_or(Duration::ZERO).as_micros();
+        let time_us = u64::try_from(micros).unwrap_or(u64::MAX);
+        self.application
+            .load(id, Until::Time(time_us))
+            .map(|root| *root)
     }
 
     /// Whether the aggregate has events.
@@ -41,62 +86,9 @@ impl<'a> Repository<'a> {
     /// # Errors
     /// [`Error::Persistence`].
     pub fn contains(&self, id: &AggregateId) -> Result<bool, Error> {
-        let select = SelectEvents::all().limit(1);
-        let found = self
-            .recorder
-            .select_events(id, select)
-            .map_err(Error::persistence("look for an aggregate"))?;
-        Ok(!found.is_empty())
-    }
-
-    fn load<A: Aggregate>(&self, id: &AggregateId, version: Option<u64>) -> Result<Root<A>, Error> {
-        let select = SelectEvents {
-            lte: version,
-            ..SelectEvents::all()
-        };
-        let stored = self
-            .recorder
-            .select_events(id, select)
-            .map_err(Error::persistence("load an aggregate"))?;
-        let mut root = None;
-        for notification in stored {
-            self.replay(&mut root, notification)?;
-        }
-        root.ok_or_else(|| Error::AggregateNotFound {
-            id: id.clone(),
-            version,
-        })
-    }
-
-    /// Adds the next stored event to an aggregate. Nothing is made of it but the event itself, which is moved into the state.
-    fn replay<A: Aggregate>(
-        &self,
-        root: &mut Option<Root<A>>,
-        Notification { time_us, event, .. }: Notification,
-    ) -> Result<(), Error> {
-        let unreadable = Error::persistence("load an aggregate");
-        let Some(Origin {
-            aggregate_id: id,
-            version,
-        }) = &event.origin
-        else {
-            let topic = event.topic;
-            return Err(unreadable(PersistenceError::NoAggregate { topic }));
-        };
-        let replayed = match root {
-            None => {
-                let first = self.mapper.decode(&event).map_err(unreadable)?;
-                Root::begin_stored(id.clone(), *version, Some(time_us), &first)
-                    .map(|begun| *root = Some(begun))
-            }
-            Some(root) => {
-                let next = self.mapper.decode_known(&event).map_err(unreadable)?;
-                root.advance_by(id, *version, Some(time_us), next)
-            }
-        };
-        replayed.map_err(|source| Error::Replay {
-            id: id.clone(),
-            source,
-        })
+        let doing = "look for an aggregate";
+        self.application.check_open(doing)?;
+        let last = self.application.recorder.last_version(id);
+        Ok(last.map_err(Error::persistence(doing))?.is_some())
     }
 }

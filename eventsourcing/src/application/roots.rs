@@ -3,6 +3,7 @@
 use sealed::Unsaved;
 use uuid::Uuid;
 
+use super::cache::{Key, key_of};
 use crate::domain::{Aggregate, Root};
 use crate::persistence::{Mapper, PersistenceError, Recorded, StoredEvent};
 
@@ -89,6 +90,9 @@ mod sealed {
 
         /// Drains the pending events, which lie where the first of `recorded` say; answers the rest of those.
         fn saved<'r>(&mut self, recorded: &'r [Recorded]) -> &'r [Recorded];
+
+        /// What it is cached under.
+        fn key(&self) -> Key;
     }
 
     impl<A: Aggregate> Unsaved for Root<A> {
@@ -109,6 +113,10 @@ mod sealed {
             let (own, rest) = recorded.split_at(self.pending().len());
             Root::saved(self, own.last().and_then(|last| last.time_us));
             rest
+        }
+
+        fn key(&self) -> Key {
+            key_of::<A>(self.id())
         }
     }
 }

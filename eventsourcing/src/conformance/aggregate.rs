@@ -1,5 +1,6 @@
 //! Rules of [`AggregateRecorder`].
 
+use std::ops::ControlFlow;
 use std::thread;
 
 use uuid::Uuid;
@@ -27,6 +28,9 @@ pub(super) const CASES: &[Case<Recorder>] = cases! {
     gt_excludes_and_lte_includes_its_version
     limit_takes_the_first_in_the_chosen_order
     a_limit_of_zero_selects_nothing
+    events_shown_one_by_one_are_those_selected
+    events_are_shown_until_told_to_break
+    the_last_version_is_that_of_the_last_event
     what_exceeds_a_limit_is_refused_and_not_stored
     what_is_at_a_limit_is_stored
     buffered_events_are_selected_at_once
@@ -219,6 +223,81 @@ fn limit_takes_the_first_in_the_chosen_order(recorder: &Recorder) {
 fn a_limit_of_zero_selects_nothing(recorder: &Recorder) {
     insert_three(recorder);
     assert!(select(recorder, &id("a"), SelectEvents::all().limit(0)).is_empty());
+}
+
+fn events_shown_one_by_one_are_those_selected(recorder: &Recorder) {
+    let rich = StoredEvent {
+        tags: vec![b"t".to_vec()],
+        metadata: Metadata::from([("user".into(), "ann".into())]),
+        digest: Some(6),
+        ..event("a", 2)
+    };
+    // What one event has and the next has not is gone again.
+    insert(
+        recorder,
+        vec![event("a", 1), rich, event("b", 1), event("a", 4)],
+    );
+    for select in [
+        SelectEvents::all(),
+        SelectEvents::all().desc(),
+        SelectEvents::all().gt(1).lte(2),
+        SelectEvents::all().limit(2),
+        SelectEvents::all().limit(0),
+    ] {
+        let mut shown = Vec::new();
+        recorder
+            .for_each_event(&id("a"), select, &mut |notification| {
+                shown.push(notification.clone());
+                ControlFlow::Continue(())
+            })
+            .expect("events can be read");
+        assert_eq!(
+            shown,
+            self::select(recorder, &id("a"), select),
+            "{select:?}"
+        );
+    }
+}
+
+fn events_are_shown_until_told_to_break(recorder: &Recorder) {
+    insert(
+        recorder,
+        (1..=3).map(|version| event("a", version)).collect(),
+    );
+    let mut shown = 0;
+    recorder
+        .for_each_event(&id("a"), SelectEvents::all(), &mut |_| {
+            shown += 1;
+            match shown {
+                2 => ControlFlow::Break(()),
+                _ => ControlFlow::Continue(()),
+            }
+        })
+        .expect("events can be read");
+    assert_eq!(shown, 2);
+}
+
+fn the_last_version_is_that_of_the_last_event(recorder: &Recorder) {
+    assert_eq!(
+        recorder.last_version(&id("a")).expect("events can be read"),
+        None
+    );
+    insert(recorder, vec![event("a", 3), event("b", 9), event("a", 7)]);
+    assert_eq!(
+        recorder.last_version(&id("a")).expect("events can be read"),
+        Some(7)
+    );
+    recorder
+        .insert_events(vec![event("a", 8)], Durability::Buffered)
+        .expect("events can be read");
+    assert_eq!(
+        recorder.last_version(&id("a")).expect("events can be read"),
+        Some(8)
+    );
+    assert_eq!(
+        recorder.last_version(&id("c")).expect("events can be read"),
+        None
+    );
 }
 
 fn what_exceeds_a_limit_is_refused_and_not_stored(recorder: &Recorder) {

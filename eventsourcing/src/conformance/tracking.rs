@@ -190,7 +190,7 @@ fn assert_conflict(recorder: &Recorder, name: &str, given: u64, expected: u64) {
     let refused = recorder
         .insert_tracking(Tracking::new(name, given))
         .expect_err("it is a conflict");
-    assert!(refused.is_conflict());
+    assert!(refused.is_processed() && !refused.is_conflict());
     let PersistenceError::TrackingConflict {
         position, recorded, ..
     } = refused

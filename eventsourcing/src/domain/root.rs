@@ -169,6 +169,21 @@ impl<A: Aggregate> Root<A> {
         self.modified_us.map(system_time)
     }
 
+    /// A copy as it is stored. It has no pending events.
+    pub(crate) fn copy(&self) -> Self
+    where
+        A: Clone,
+    {
+        Self {
+            id: self.id.clone(),
+            version: self.version,
+            state: self.state.clone(),
+            pending: Vec::new(),
+            created_us: self.created_us,
+            modified_us: self.modified_us,
+        }
+    }
+
     /// Its pending events, for giving them what they need to be stored.
     pub(crate) fn pending_mut(&mut self) -> &mut [DomainEvent<A::Event>] {
         &mut self.pending

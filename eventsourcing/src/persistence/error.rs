@@ -259,14 +259,23 @@ pub enum PersistenceError {
 }
 
 impl PersistenceError {
-    /// Whether somebody else was faster: load again, decide again, save again.
+    /// Whether somebody else was faster: load again, decide again, save again. Not so when it
+    /// [has been processed](PersistenceError::is_processed).
     pub fn is_conflict(&self) -> bool {
         matches!(
             self,
-            Self::VersionConflict { .. }
-                | Self::TrackingConflict { .. }
-                | Self::ConditionConflict { .. }
+            Self::VersionConflict { .. } | Self::ConditionConflict { .. }
         )
+    }
+
+    /// Whether a follower has processed this position before: to decide again would do it twice. Skip it.
+    pub fn is_processed(&self) -> bool {
+        matches!(self, Self::TrackingConflict { .. })
+    }
+
+    /// Whether the recorder has been closed.
+    pub fn is_closed(&self) -> bool {
+        matches!(self, Self::Closed)
     }
 }
 

@@ -6,6 +6,7 @@
 //! All can be made into objects. Every rule stated here is a case of [`conformance`](crate::conformance).
 
 use std::fmt::Debug;
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use super::{
@@ -58,6 +59,37 @@ pub trait AggregateRecorder: Recorder {
         aggregate_id: &AggregateId,
         select: SelectEvents,
     ) -> Result<Vec<Notification>, PersistenceError>;
+
+    /// Shows the events that [`AggregateRecorder::select_events`] would answer, one after the other, until `visit`
+    /// breaks off. Each is lent: a recorder that reads them in place need not copy each into memory of its own.
+    ///
+    /// # Errors
+    /// As [`AggregateRecorder::select_events`]; what was shown before stays true.
+    fn for_each_event(
+        &self,
+        aggregate_id: &AggregateId,
+        select: SelectEvents,
+        visit: &mut dyn FnMut(&Notification) -> ControlFlow<()>,
+    ) -> Result<(), PersistenceError> {
+        for notification in self.select_events(aggregate_id, select)? {
+            if visit(&notification).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The last version of an aggregate; `None` when there is no such aggregate. Sees what
+    /// [`AggregateRecorder::select_events`] sees, and should be cheap: a cached aggregate is compared with it each
+    /// time it is used.
+    ///
+    /// # Errors
+    /// As [`AggregateRecorder::select_events`].
+    fn last_version(&self, aggregate_id: &AggregateId) -> Result<Option<u64>, PersistenceError> {
+        let newest = SelectEvents::all().desc().limit(1);
+        let found = self.select_events(aggregate_id, newest)?;
+        Ok(found.first().and_then(|found| found.event.version()))
+    }
 }
 
 /// Gives all events one sequence that others can follow.

@@ -4,12 +4,13 @@
 //! and back, moves payloads without copying, and keeps no state of its own but for waking those who
 //! [`wait`](TrackingRecorder::wait) for a tracking position.
 
-use std::ops::Bound;
+use std::ops::{Bound, ControlFlow};
 use std::path::Path;
 use std::time::Duration;
 
 use annals_engine::{Batch, Direction, Event, Log, NewEvent, RecordedEvent, Version};
 use parking_lot::{Condvar, Mutex};
+use uuid::Uuid;
 
 use crate::domain::AggregateId;
 use crate::persistence::{
@@ -140,18 +141,13 @@ impl AggregateRecorder for LogRecorder {
         aggregate_id: &AggregateId,
         select: SelectEvents,
     ) -> Result<Vec<Notification>, PersistenceError> {
-        let versions = (
-            select.gt.map_or(Bound::Unbounded, Bound::Excluded),
-            select.lte.map_or(Bound::Unbounded, Bound::Included),
-        );
-        let direction = if select.desc {
-            Direction::Backward
-        } else {
-            Direction::Forward
-        };
         self.log
             .view()
-            .read_aggregate(&engine_id(aggregate_id), versions, direction)
+            .read_aggregate(
+                &engine_id(aggregate_id),
+                versions(select),
+                direction(select),
+            )
             .take(select.limit.unwrap_or(usize::MAX))
             .map(|event| {
                 event
@@ -159,6 +155,42 @@ impl AggregateRecorder for LogRecorder {
                     .and_then(|event| notification(&event))
             })
             .collect()
+    }
+
+    /// All events are shown in one notification, whose memory serves the next: an event costs a copy of its bytes
+    /// and no allocation.
+    fn for_each_event(
+        &self,
+        aggregate_id: &AggregateId,
+        select: SelectEvents,
+        visit: &mut dyn FnMut(&Notification) -> ControlFlow<()>,
+    ) -> Result<(), PersistenceError> {
+        let view = self.log.view();
+        let events = view
+            .read_aggregate(
+                &engine_id(aggregate_id),
+                versions(select),
+                direction(select),
+            )
+            .take(select.limit.unwrap_or(usize::MAX));
+        let mut shown = Notification {
+            position: 0,
+            time_us: 0,
+            event: StoredEvent::new(Uuid::nil(), "", Vec::new()).of(aggregate_id.clone(), 0),
+        };
+        for event in events {
+            fill(&mut shown, &event.map_err(read_failure)?);
+            if visit(&shown).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn last_version(&self, aggregate_id: &AggregateId) -> Result<Option<u64>, PersistenceError> {
+        self.log
+            .version(&engine_id(aggregate_id))
+            .map_err(read_failure)
     }
 }
 
@@ -313,6 +345,20 @@ impl Follow for LogSubscription {
     }
 }
 
+fn versions(select: SelectEvents) -> (Bound<u64>, Bound<u64>) {
+    (
+        select.gt.map_or(Bound::Unbounded, Bound::Excluded),
+        select.lte.map_or(Bound::Unbounded, Bound::Included),
+    )
+}
+
+fn direction(select: SelectEvents) -> Direction {
+    match select.desc {
+        true => Direction::Backward,
+        false => Direction::Forward,
+    }
+}
+
 fn topic_query<'a>(topics: impl Iterator<Item = &'a str>) -> annals_engine::Query {
     topics
         .fold(annals_engine::QueryItem::new(), |item, topic| {
@@ -391,6 +437,38 @@ fn notification(event: &Event<'_>) -> Result<Notification, PersistenceError> {
     owned_notification(event.to_owned())
 }
 
+/// Makes `shown`, which is of the same aggregate, that of this event.
+fn fill(shown: &mut Notification, event: &Event<'_>) {
+    shown.position = event.position();
+    shown.time_us = event.time_us();
+    let stored = &mut shown.event;
+    if let (Some(origin), Some(version)) = (&mut stored.origin, event.version()) {
+        origin.version = version;
+    }
+    stored.event_id = event.event_id();
+    stored.encoding = event.encoding().map(encoding);
+    stored.digest = event.digest();
+    // Often that of the event before.
+    if stored.topic != event.topic() {
+        event.topic().clone_into(&mut stored.topic);
+    }
+    stored.tags.clear();
+    stored.tags.extend(event.tags().map(<[u8]>::to_vec));
+    stored.metadata.clear();
+    let metadata = event.metadata();
+    let owned = metadata.map(|(key, value)| (key.into_owned(), value.into_owned()));
+    stored.metadata.extend(owned);
+    event.payload().clone_into(&mut stored.payload);
+}
+
+fn encoding(encoding: annals_engine::Encoding) -> Encoding {
+    Encoding {
+        codec: encoding.codec,
+        key_id: encoding.key_id,
+        plain_len: encoding.plain_len,
+    }
+}
+
 fn owned_notification(event: RecordedEvent) -> Result<Notification, PersistenceError> {
     let aggregate_id = event.aggregate_id.map(library_id).transpose()?;
     let origin = aggregate_id.zip(event.version);
@@ -403,11 +481,7 @@ fn owned_notification(event: RecordedEvent) -> Result<Notification, PersistenceE
         event_id: event.event_id,
         tags: event.tags,
         metadata: event.metadata.into_iter().collect(),
-        encoding: event.encoding.map(|encoding| Encoding {
-            codec: encoding.codec,
-            key_id: encoding.key_id,
-            plain_len: encoding.plain_len,
-        }),
+        encoding: event.encoding.map(encoding),
         digest: event.digest,
         payload: event.payload,
     };

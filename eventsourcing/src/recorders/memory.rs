@@ -84,6 +84,14 @@ impl MemoryRecorder {
     }
 }
 
+/// Subscriptions end, as they do when it is closed: nothing will come any more.
+impl Drop for MemoryRecorder {
+    fn drop(&mut self) {
+        self.shared.state.lock().closed = true;
+        self.shared.changed.notify_all();
+    }
+}
+
 impl Default for MemoryRecorder {
     fn default() -> Self {
         Self::new()
@@ -133,6 +141,10 @@ impl AggregateRecorder for MemoryRecorder {
             false => chosen.take(limit).cloned().collect(),
             true => chosen.rev().take(limit).cloned().collect(),
         })
+    }
+
+    fn last_version(&self, aggregate_id: &AggregateId) -> Result<Option<u64>, PersistenceError> {
+        Ok(self.shared.state.lock().last_version(aggregate_id))
     }
 }
 

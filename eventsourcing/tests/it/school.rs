@@ -3,7 +3,7 @@
 use annals::{Aggregate, Event};
 use serde::{Deserialize, Serialize};
 
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Dog {
     pub(crate) name: String,
     pub(crate) tricks: Vec<String>,
