@@ -16,6 +16,7 @@ mod notification_log;
 mod recording;
 mod repository;
 mod roots;
+mod snapshots;
 
 pub use builder::ApplicationBuilder;
 pub use cache::CacheOptions;
@@ -37,6 +38,7 @@ use crate::persistence::{
     ApplicationRecorder, Durability, Mapper, PersistenceError, Recorded, Subscription,
 };
 use cache::Cache;
+use snapshots::Snapshots;
 
 /// Aggregates on a recorder: what a program holds. All of it can be used from many threads at once.
 #[derive(Debug)]
@@ -48,6 +50,7 @@ pub struct Application {
     durability: Durability,
     section_size: usize,
     cache: Option<Cache>,
+    snapshots: Snapshots,
     retries: Retries,
     closed: AtomicBool,
 }
@@ -115,8 +118,8 @@ impl Application {
             .map_err(Error::persistence("save"))?;
 
         let mut rest = recorded.as_slice();
-        for root in roots {
-            rest = root.saved(rest);
+        for root in &mut *roots {
+            rest = root.saved(rest, self);
         }
         let at = |(recording, at): (Recording, Recorded)| recording.at(at);
         Ok(receipts.into_iter().zip(recorded).map(at).collect())
@@ -171,7 +174,12 @@ impl Application {
     /// [`Error::Persistence`] when what was saved with [`Durability::Buffered`] may be lost.
     pub fn close(&self) -> Result<(), Error> {
         self.closed.store(true, Ordering::Release);
-        self.recorder.close().map_err(Error::persistence("close"))
+        let snapshots = self.snapshots.recorder.as_ref();
+        let of_snapshots = snapshots.map_or(Ok(()), |recorder| recorder.close());
+        let of_events = self.recorder.close();
+        of_events
+            .and(of_snapshots)
+            .map_err(Error::persistence("close"))
     }
 
     fn check_open(&self, doing: &'static str) -> Result<(), Error> {

@@ -18,6 +18,7 @@ mod application;
 mod dcb;
 mod one_store;
 mod process;
+mod snapshot;
 mod tracking;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -29,8 +30,8 @@ use uuid::Uuid;
 
 use crate::domain::AggregateId;
 use crate::persistence::{
-    AggregateRecorder, ApplicationRecorder, DcbRecorder, ProcessRecorder, StoredEvent,
-    TrackingRecorder,
+    AggregateRecorder, ApplicationRecorder, DcbRecorder, ProcessRecorder, SnapshotRecorder,
+    StoredEvent, TrackingRecorder,
 };
 
 /// Checks every rule of [`AggregateRecorder`].
@@ -85,6 +86,23 @@ pub fn dcb_recorder(make: impl Fn() -> Arc<dyn DcbRecorder>) {
 pub fn one_store<R: ProcessRecorder + DcbRecorder + 'static>(make: impl Fn() -> Arc<R>) {
     run(one_store::CASES, || -> Arc<one_store::Recorder> { make() });
 }
+
+/// Checks every rule of [`SnapshotRecorder`], on one that stores events too: snapshots rest on them.
+///
+/// # Panics
+/// With the names of the rules that do not hold.
+pub fn snapshot_recorder<R>(make: impl Fn() -> Arc<R>)
+where
+    R: AggregateRecorder + SnapshotRecorder + 'static,
+{
+    run(snapshot::CASES, || -> Arc<dyn EventsAndSnapshots> {
+        make()
+    });
+}
+
+trait EventsAndSnapshots: AggregateRecorder + SnapshotRecorder {}
+
+impl<R: AggregateRecorder + SnapshotRecorder> EventsAndSnapshots for R {}
 
 /// A rule, and the code that panics when it does not hold.
 struct Case<R: ?Sized> {

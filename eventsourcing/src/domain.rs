@@ -15,6 +15,7 @@ mod error;
 mod event;
 mod event_type;
 mod root;
+mod snapshot;
 mod topic;
 
 pub use aggregate::Aggregate;
@@ -27,4 +28,5 @@ pub use event::Event;
 pub use event_type::{EventType, UpcastError, Upcaster};
 pub(crate) use event_type::{FIRST_SCHEMA_VERSION, event_type_of, is_versioned};
 pub use root::{FIRST_VERSION, Root};
+pub use snapshot::Snapshot;
 pub use topic::{Topics, topic_of, topics_of};

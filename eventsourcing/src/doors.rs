@@ -3,13 +3,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::application::{Application, Error};
+use crate::application::{Application, ApplicationBuilder, Error};
 use crate::recorders::{LogRecorder, MemoryRecorder};
 
 impl Application {
     /// An application whose events are gone when it is dropped. For tests and first steps.
     pub fn in_memory() -> Self {
-        Self::builder(Arc::new(MemoryRecorder::new()))
+        ApplicationBuilder::in_memory()
             .build()
             .expect("the defaults are in range")
     }
@@ -19,8 +19,25 @@ impl Application {
     /// # Errors
     /// [`Error::Persistence`] when the log cannot be opened.
     pub fn open(dir: impl AsRef<Path>) -> Result<Self, Error> {
+        ApplicationBuilder::open(dir)?.build()
+    }
+}
+
+impl ApplicationBuilder {
+    /// As [`Application::in_memory`], with options. Snapshots are kept in memory too.
+    pub fn in_memory() -> Self {
+        let recorder = Arc::new(MemoryRecorder::new());
+        Application::builder(recorder.clone()).snapshots(recorder)
+    }
+
+    /// As [`Application::open`], with options. Snapshots are kept beside the log.
+    ///
+    /// # Errors
+    /// As [`Application::open`].
+    pub fn open(dir: impl AsRef<Path>) -> Result<Self, Error> {
         let recorder =
             LogRecorder::open(dir).map_err(Error::persistence("open the application"))?;
-        Self::builder(Arc::new(recorder)).build()
+        let recorder = Arc::new(recorder);
+        Ok(Application::builder(recorder.clone()).snapshots(recorder))
     }
 }

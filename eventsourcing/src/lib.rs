@@ -38,9 +38,7 @@ pub use application::{
     Recording, Repository, Retries, Roots, Section, SectionId,
 };
 pub use domain::{
-    AGGREGATE_ID_LEN_MAX, Aggregate, AggregateId, Decider, DomainError, DomainEvent, Event,
-    EventType, FIRST_VERSION, Metadata, Pure, Root, Topics, UpcastError, Upcaster, topic_of,
-    topics_of,
+    AGGREGATE_ID_LEN_MAX, Aggregate, AggregateId, Decider, DomainError, DomainEvent, Event, EventType, FIRST_VERSION, Metadata, Pure, Root, Snapshot, Topics, UpcastError, Upcaster, topic_of, topics_of,
 };
 #[cfg(feature = "macros")]
 pub use macros::{Event, aggregate};

@@ -6,8 +6,10 @@ use std::sync::atomic::AtomicBool;
 use annals_segments::{Clock, Random, SystemClock, SystemRandom};
 
 use super::cache::Cache;
+use super::snapshots::Snapshots;
 use super::{Application, CacheOptions, Error, Retries};
-use crate::persistence::{ApplicationRecorder, Durability, Mapper, Transcoder};
+use crate::domain::Snapshot;
+use crate::persistence::{ApplicationRecorder, Durability, Mapper, SnapshotRecorder, Transcoder};
 
 /// An [`Application`] whose options are being set; [`ApplicationBuilder::build`] checks them.
 #[derive(Debug)]
@@ -27,6 +29,7 @@ impl ApplicationBuilder {
             durability: Durability::default(),
             section_size: 10,
             cache: None,
+            snapshots: Snapshots::default(),
             retries: Retries::default(),
             closed: AtomicBool::new(false),
         };
@@ -66,6 +69,21 @@ impl ApplicationBuilder {
         self
     }
 
+    /// Where snapshots are kept. Default: nowhere; [`ApplicationBuilder::open`] and [`ApplicationBuilder::in_memory`]
+    /// keep them beside the events.
+    pub fn snapshots(mut self, recorder: Arc<dyn SnapshotRecorder>) -> Self {
+        self.application.snapshots.recorder = Some(recorder);
+        self
+    }
+
+    /// Uses snapshots of aggregates of this type when they are loaded, and takes one whenever a save has brought their
+    /// version to a multiple of `events` or beyond one. 0: takes them [when asked](Application::take_snapshot) only.
+    /// Default: none of any type.
+    pub fn snapshot_every<A: Snapshot>(mut self, events: u64) -> Self {
+        self.application.snapshots.register::<A>(events);
+        self
+    }
+
     /// How often an [edit](Application::edit) that is overtaken tries again. Default 10 attempts.
     pub fn retries(mut self, retries: Retries) -> Self {
         self.application.retries = retries;
@@ -87,7 +105,7 @@ impl ApplicationBuilder {
     /// The application.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`].
+    /// [`Error::InvalidOption`]; [`Error::MissingOption`] for snapshots of a type and no place to keep them.
     pub fn build(mut self) -> Result<Application, Error> {
         if self.application.section_size == 0 {
             return Err(Error::InvalidOption {
@@ -97,6 +115,7 @@ impl ApplicationBuilder {
             });
         }
         self.application.retries.check()?;
+        self.application.snapshots.check()?;
         let cache = self.cache.map(CacheOptions::check).transpose()?;
         self.application.cache = cache.map(Cache::new);
         Ok(self.application)

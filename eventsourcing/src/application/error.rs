@@ -87,6 +87,24 @@ pub enum Error {
         found: String,
     },
 
+    /// Snapshots of an aggregate that the application was not built for.
+    #[error(
+        "no snapshots of {type_name}; build the application with `snapshots` and `snapshot_every` of this type"
+    )]
+    NoSnapshots {
+        /// The type of the aggregate.
+        type_name: &'static str,
+    },
+
+    /// An option needs another one.
+    #[error("option {needed_by}: needs {option} beside it, expected both or none")]
+    MissingOption {
+        /// The option that is missing.
+        option: &'static str,
+        /// The one that was given.
+        needed_by: &'static str,
+    },
+
     /// An option is outside its range.
     #[error("option {option}: {found}, expected at least {min}")]
     InvalidOption {

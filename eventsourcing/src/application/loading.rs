@@ -57,7 +57,8 @@ impl Application {
         until: Until,
     ) -> Result<Box<Root<A>>, Error> {
         self.check_open("load an aggregate")?;
-        let root = self.replay(id, None, until)?;
+        let restored = self.restore(id, until).map(Box::new);
+        let root = self.replay(id, restored, until)?;
         root.ok_or_else(|| Error::not_found(id, until))
     }
 

@@ -3,6 +3,7 @@
 use sealed::Unsaved;
 use uuid::Uuid;
 
+use super::Application;
 use super::cache::{Key, key_of};
 use crate::domain::{Aggregate, Root};
 use crate::persistence::{Mapper, PersistenceError, Recorded, StoredEvent};
@@ -89,7 +90,12 @@ mod sealed {
         ) -> Result<(), PersistenceError>;
 
         /// Drains the pending events, which lie where the first of `recorded` say; answers the rest of those.
-        fn saved<'r>(&mut self, recorded: &'r [Recorded]) -> &'r [Recorded];
+        /// A snapshot is taken when one is due.
+        fn saved<'r>(
+            &mut self,
+            recorded: &'r [Recorded],
+            application: &Application,
+        ) -> &'r [Recorded];
 
         /// What it is cached under.
         fn key(&self) -> Key;
@@ -109,9 +115,14 @@ mod sealed {
             Ok(())
         }
 
-        fn saved<'r>(&mut self, recorded: &'r [Recorded]) -> &'r [Recorded] {
+        fn saved<'r>(
+            &mut self,
+            recorded: &'r [Recorded],
+            application: &Application,
+        ) -> &'r [Recorded] {
             let (own, rest) = recorded.split_at(self.pending().len());
             Root::saved(self, own.last().and_then(|last| last.time_us));
+            application.snapshot_if_due(self, own.len() as u64);
             rest
         }
 

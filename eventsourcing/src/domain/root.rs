@@ -184,6 +184,34 @@ impl<A: Aggregate> Root<A> {
         }
     }
 
+    /// An aggregate as it was stored at some version.
+    pub(crate) fn restore(
+        id: AggregateId,
+        version: u64,
+        state: A,
+        created_us: Option<u64>,
+        modified_us: Option<u64>,
+    ) -> Self {
+        Self {
+            id,
+            version,
+            state,
+            pending: Vec::new(),
+            created_us,
+            modified_us,
+        }
+    }
+
+    /// See [`Root::created_at`]; microseconds since the Unix epoch.
+    pub(crate) fn created_us(&self) -> Option<u64> {
+        self.created_us
+    }
+
+    /// See [`Root::modified_at`]; microseconds since the Unix epoch.
+    pub(crate) fn modified_us(&self) -> Option<u64> {
+        self.modified_us
+    }
+
     /// Its pending events, for giving them what they need to be stored.
     pub(crate) fn pending_mut(&mut self) -> &mut [DomainEvent<A::Event>] {
         &mut self.pending

@@ -3,10 +3,13 @@
 //! On the way out: encode, (compress, encrypt); on the way in the reverse. Compressor and cipher are not
 //! built yet; their place is [`StoredEvent::encoding`] and the two functions `seal` and `open` below.
 
+mod state;
+
 use std::any::{TypeId, type_name};
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use uuid::Uuid;
@@ -80,7 +83,7 @@ impl Format {
         }
     }
 
-    /// Content of an older schema version, which has no type any more.
+    /// Content of an older schema version, which has no type any more, or a state.
     fn decode_any<T: DeserializeOwned>(&self, payload: &[u8]) -> Result<T, TranscodeError> {
         match self {
             Self::Json => Ok(serde_json::from_slice(payload)?),
@@ -92,6 +95,16 @@ impl Format {
                 })?;
                 value.ok_or_else(|| "the transcoder read nothing".into())
             }
+        }
+    }
+}
+
+/// Values that are no events.
+impl Format {
+    fn encode_value<T: Serialize>(&self, value: &T) -> Result<Vec<u8>, TranscodeError> {
+        match self {
+            Self::Json => Ok(serde_json::to_vec(value)?),
+            Self::Other(transcoder) => transcoder.encode(value),
         }
     }
 }

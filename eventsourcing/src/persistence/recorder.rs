@@ -213,13 +213,15 @@ pub trait DcbRecorder: Recorder {
 /// Keeps states of aggregates, so that loading one replays what came behind it only. A cache: all of it may be lost.
 pub trait SnapshotRecorder: Recorder {
     /// Stores a snapshot: [`Origin`](super::Origin), topic, metadata, encoding, digest and payload of `snapshot`. Versions
-    /// may come in any order; of two snapshots of an aggregate at one version the later counts.
+    /// may come in any order; of two snapshots of an aggregate at one version the later counts. It is of events that are
+    /// there: a store may refuse one whose version is above the aggregate's last.
     ///
     /// # Errors
     /// [`PersistenceError::NoAggregate`], and as [`AggregateRecorder::insert_events`].
     fn insert_snapshot(&self, snapshot: StoredEvent) -> Result<(), PersistenceError>;
 
-    /// The snapshot of the greatest version that is at most `at_most_version`; `None` when there is none.
+    /// The snapshot of the greatest version that is at most `at_most_version`; `None` when there is none. A damaged one
+    /// may be passed over.
     ///
     /// # Errors
     /// [`PersistenceError::Store`].

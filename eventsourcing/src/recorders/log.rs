@@ -1,8 +1,10 @@
 //! Events in an Annals log: durable, in one directory, by one process.
 //!
-//! The only file of the library that knows the engine. It turns the library's words into the engine's
+//! The only room of the library that knows the engine. It turns the library's words into the engine's
 //! and back, moves payloads without copying, and keeps no state of its own but for waking those who
 //! [`wait`](TrackingRecorder::wait) for a tracking position.
+
+mod snapshots;
 
 use std::ops::{Bound, ControlFlow};
 use std::path::Path;
@@ -411,17 +413,8 @@ fn new_event(event: StoredEvent) -> NewEvent {
             .aggregate(engine_id(&aggregate_id))
             .version(Version::Given(version));
     }
-    if let Some(Encoding {
-        codec,
-        key_id,
-        plain_len,
-    }) = event.encoding
-    {
-        new = new.encoding(annals_engine::Encoding {
-            codec,
-            key_id,
-            plain_len,
-        });
+    if let Some(encoding) = event.encoding {
+        new = new.encoding(engine_encoding(encoding));
     }
     if let Some(digest) = event.digest {
         new = new.digest(digest);
@@ -459,6 +452,14 @@ fn fill(shown: &mut Notification, event: &Event<'_>) {
     let owned = metadata.map(|(key, value)| (key.into_owned(), value.into_owned()));
     stored.metadata.extend(owned);
     event.payload().clone_into(&mut stored.payload);
+}
+
+fn engine_encoding(encoding: Encoding) -> annals_engine::Encoding {
+    annals_engine::Encoding {
+        codec: encoding.codec,
+        key_id: encoding.key_id,
+        plain_len: encoding.plain_len,
+    }
 }
 
 fn encoding(encoding: annals_engine::Encoding) -> Encoding {

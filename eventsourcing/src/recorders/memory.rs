@@ -4,8 +4,9 @@
 //! anything is changed, so that a refused one leaves no trace.
 
 mod query_index;
+mod snapshots;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -282,6 +283,8 @@ struct State {
     aggregates: HashMap<AggregateId, Vec<usize>>,
     index: QueryIndex,
     tracking: HashMap<String, u64>,
+    /// By version.
+    snapshots: HashMap<AggregateId, BTreeMap<u64, StoredEvent>>,
     closed: bool,
 }
 

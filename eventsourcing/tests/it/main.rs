@@ -15,4 +15,5 @@ mod log_recorder;
 mod macros;
 mod recorders;
 mod school;
+mod snapshots;
 mod watched;

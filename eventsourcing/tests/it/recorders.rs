@@ -16,6 +16,14 @@ fn memory_keeps_the_contract_of_decisions() {
 }
 
 #[test]
+fn snapshots_in_memory_and_in_a_log_keep_the_contract() {
+    conformance::snapshot_recorder(|| Arc::new(MemoryRecorder::new()));
+    conformance::snapshot_recorder(|| {
+        Arc::new(LogRecorder::from(annals_engine::Log::in_memory().unwrap()))
+    });
+}
+
+#[test]
 fn a_log_in_memory_keeps_the_contract() {
     conformance::process_recorder(|| Arc::new(log_in_memory()));
 }

@@ -13,17 +13,23 @@ use annals::{
 /// Another recorder, and how often it was read and added to.
 #[derive(Debug)]
 pub(crate) struct Watched {
-    inner: Box<dyn ApplicationRecorder>,
+    inner: Arc<dyn ApplicationRecorder>,
     inserts: AtomicU64,
     reads: AtomicU64,
+    shown: AtomicU64,
 }
 
 impl Watched {
     pub(crate) fn new(inner: impl ApplicationRecorder + 'static) -> Arc<Self> {
+        Self::of(Arc::new(inner))
+    }
+
+    pub(crate) fn of(inner: Arc<dyn ApplicationRecorder>) -> Arc<Self> {
         Arc::new(Self {
-            inner: Box::new(inner),
+            inner,
             inserts: AtomicU64::new(0),
             reads: AtomicU64::new(0),
+            shown: AtomicU64::new(0),
         })
     }
 
@@ -34,6 +40,11 @@ impl Watched {
     /// Reads of events; asking for a last version is none.
     pub(crate) fn reads(&self) -> u64 {
         self.reads.load(Ordering::Relaxed)
+    }
+
+    /// Events shown one by one.
+    pub(crate) fn shown(&self) -> u64 {
+        self.shown.load(Ordering::Relaxed)
     }
 }
 
@@ -69,7 +80,11 @@ impl AggregateRecorder for Watched {
         visit: &mut dyn FnMut(&Notification) -> ControlFlow<()>,
     ) -> Result<(), PersistenceError> {
         self.reads.fetch_add(1, Ordering::Relaxed);
-        self.inner.for_each_event(aggregate_id, select, visit)
+        self.inner
+            .for_each_event(aggregate_id, select, &mut |notification| {
+                self.shown.fetch_add(1, Ordering::Relaxed);
+                visit(notification)
+            })
     }
 
     fn last_version(&self, aggregate_id: &AggregateId) -> Result<Option<u64>, PersistenceError> {
