@@ -10,6 +10,7 @@ mod builder;
 mod cache;
 mod edit;
 mod error;
+mod event_subscription;
 mod loading;
 mod lru;
 mod notification_log;
@@ -22,6 +23,7 @@ pub use builder::ApplicationBuilder;
 pub use cache::CacheOptions;
 pub use edit::{Decide, Edited, Retries};
 pub use error::Error;
+pub use event_subscription::{EventSubscription, Followed};
 pub use notification_log::{NotificationLog, Section, SectionId};
 pub use recording::Recording;
 pub use repository::Repository;
@@ -136,7 +138,8 @@ impl Application {
     }
 
     /// Follows all events behind position `after` (0: from the beginning) that have one of these topics
-    /// (none given: any): catch-up, then live. [`Mapper::decode`] gives back the events.
+    /// (none given: any): catch-up, then live. [`Mapper::decode`] gives back the events;
+    /// [`Application::subscribe_events`] follows those of one type, decoded.
     ///
     /// # Errors
     /// [`Error::Persistence`].

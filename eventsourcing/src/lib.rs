@@ -34,8 +34,9 @@ pub mod __private;
 pub mod testing;
 
 pub use application::{
-    AnyRoot, Application, ApplicationBuilder, CacheOptions, Decide, Edited, Error, NotificationLog,
-    Recording, Repository, Retries, Roots, Section, SectionId,
+    AnyRoot, Application, ApplicationBuilder, CacheOptions, Decide, Edited, Error,
+    EventSubscription, Followed, NotificationLog, Recording, Repository, Retries, Roots, Section,
+    SectionId,
 };
 pub use domain::{
     AGGREGATE_ID_LEN_MAX, Aggregate, AggregateId, Decider, DomainError, DomainEvent, Event, EventType, FIRST_VERSION, Metadata, Pure, Root, Snapshot, Topics, UpcastError, Upcaster, topic_of, topics_of,

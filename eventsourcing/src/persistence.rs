@@ -14,6 +14,7 @@ mod content;
 mod error;
 mod mapper;
 mod notification;
+mod notification_form;
 mod query;
 mod recorder;
 mod schema;

@@ -69,6 +69,15 @@ pub enum Error {
         source: PersistenceError,
     },
 
+    /// An event that was followed cannot be decoded. What follows it can be.
+    #[error("the event at position {position} cannot be decoded; skip it, or keep it for later")]
+    Undecodable {
+        /// Its position.
+        position: u64,
+        /// What the mapper said.
+        source: PersistenceError,
+    },
+
     /// More notifications were asked for than a section holds.
     #[error(
         "{found} notifications asked for, expected at most {max}; ask for fewer, or raise `section_size`"

@@ -6,6 +6,9 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::de::{Deserialize, Deserializer};
+use serde::ser::{Serialize, Serializer};
+
 use super::{Application, Error};
 use crate::persistence::{Notification, SelectNotifications};
 
@@ -69,7 +72,10 @@ impl<'a> NotificationLog<'a> {
 }
 
 /// Part of a [`NotificationLog`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// Serializes for a follower in another process: `{"id": "1,10", "items": […], "next_id": "11,20"}`, ids being `null` when
+/// there are none.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[non_exhaustive]
 pub struct Section {
     /// The positions found; `None` when there are no notifications at those asked for.
@@ -92,6 +98,19 @@ pub struct SectionId {
 impl fmt::Display for SectionId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{},{}", self.first, self.last)
+    }
+}
+
+impl Serialize for SectionId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for SectionId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
     }
 }
 

@@ -6,6 +6,8 @@ use super::StoredEvent;
 use crate::domain::system_time;
 
 /// A stored event with its place in the sequence of all events.
+///
+/// For other programs it serializes field by field, bytes as Base64; what is absent is left out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notification {
     /// Place in the sequence: from 1, strictly increasing in commit order. Who has seen a position will

@@ -1,5 +1,6 @@
 //! An event as a recorder keeps it.
 
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{Limit, PersistenceError};
@@ -40,7 +41,7 @@ pub struct Origin {
 }
 
 /// How a payload was compressed and encrypted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Encoding {
     /// Compression and cipher, numbered by the [`Mapper`](crate::Mapper); 0 = none.
     pub codec: u8,

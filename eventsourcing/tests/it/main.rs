@@ -10,6 +10,7 @@ mod diagnostics;
 mod dog_school;
 mod examples;
 mod editing;
+mod following;
 mod layers;
 mod log_recorder;
 mod macros;

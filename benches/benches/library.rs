@@ -1,0 +1,274 @@
+//! What the library costs on top of the log: edits and loads of aggregates, beside the Python library's figures.
+//!
+//! `cargo bench -p annals-benches --bench library`, with a part of a name behind `--` to run some. Each line is the
+//! median of several rounds on one thread, on the log recorder, with buffered saves. Not for passing or failing.
+
+use std::sync::Arc;
+
+use annals::{
+    Aggregate, AggregateId, Application, ApplicationBuilder, CacheOptions, Durability, Error,
+    Event, LogRecorder, MemoryRecorder, Root,
+};
+use annals_engine::Log;
+use annals_segments::{Clock, SystemClock};
+use serde::{Deserialize, Serialize};
+use tempfile::TempDir;
+
+// ---- The aggregate: a bank account, as small as they are ----
+
+#[derive(Serialize, Deserialize)]
+enum Banking {
+    Opened { holder: String },
+    Moved { amount: i64, reference: String },
+}
+
+impl Event for Banking {}
+
+#[derive(Clone)]
+struct Account {
+    balance: i64,
+    movements: u64,
+}
+
+impl Aggregate for Account {
+    type Event = Banking;
+
+    fn start(event: &Banking) -> Option<Self> {
+        matches!(event, Banking::Opened { .. }).then_some(Self {
+            balance: 0,
+            movements: 0,
+        })
+    }
+
+    fn apply(&mut self, event: &Banking) {
+        if let Banking::Moved { amount, .. } = event {
+            self.balance += amount;
+            self.movements += 1;
+        }
+    }
+}
+
+/// About 50 bytes of JSON.
+fn moved(number: u64) -> Banking {
+    Banking::Moved {
+        amount: (number * 48_271 % 10_000) as i64 - 5_000,
+        reference: format!("transfer-{number:08}"),
+    }
+}
+
+fn open_account(app: &Application, movements: u64) -> AggregateId {
+    let opened = Banking::Opened {
+        holder: "Ann".into(),
+    };
+    let mut account = Root::<Account>::new(app.new_id(), opened).expect("it begins so");
+    for number in 0..movements {
+        account.trigger(moved(number));
+    }
+    app.add(account).expect("the disk takes it")
+}
+
+// ---- Applications ----
+
+/// A log in a directory that goes when it does. `TMPDIR` says on which disk.
+struct Store {
+    dir: TempDir,
+}
+
+impl Store {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a directory for the log");
+        Self { dir }
+    }
+
+    fn builder(&self) -> ApplicationBuilder {
+        let log = Log::open(self.dir.path().join("log")).expect("the log opens");
+        Application::builder(Arc::new(LogRecorder::from(log))).durability(Durability::Buffered)
+    }
+}
+
+// ---- Figures ----
+
+struct Figure {
+    name: &'static str,
+    unit: &'static str,
+    /// Least that is wanted, a second.
+    goal: Option<f64>,
+    /// What the Python library does, a second: on a recorder of its own in memory, and on SQLite.
+    python: &'static str,
+}
+
+struct Bench {
+    filter: Option<String>,
+}
+
+impl Bench {
+    /// Runs `round`, which answers how many units it has done, several times and prints the median.
+    fn run(&self, figure: &Figure, mut round: impl FnMut() -> u64) {
+        let clock = SystemClock;
+        let mut rates: Vec<f64> = (0..ROUNDS)
+            .map(|_| {
+                let start = clock.monotonic_ns();
+                let done = round();
+                done as f64 * 1e9 / (clock.monotonic_ns() - start) as f64
+            })
+            .collect();
+        rates.sort_by(f64::total_cmp);
+        let goal = figure.goal.map(|goal| format!("{goal:.0}"));
+        println!(
+            "{:<34} {:>12.0} {:<9} {:>10}   {}",
+            figure.name,
+            rates[ROUNDS / 2],
+            figure.unit,
+            goal.as_deref().unwrap_or("-"),
+            figure.python
+        );
+    }
+
+    fn wants(&self, name: &str) -> bool {
+        self.filter
+            .as_ref()
+            .is_none_or(|filter| name.contains(filter))
+    }
+}
+
+fn main() {
+    // Cargo adds an option of its own.
+    let filter = std::env::args().skip(1).find(|arg| !arg.starts_with('-'));
+    let bench = Bench { filter };
+    println!(
+        "{:<34} {:>12} {:<9} {:>10}   Python's library, in memory / SQLite",
+        "", "a second", "", "goal"
+    );
+    edits(&bench);
+    saves(&bench);
+    loads(&bench);
+}
+
+fn edits(bench: &Bench) {
+    let python = "4,800-8,200 / 200-231 (get, command, save)";
+    let cases = [
+        ("edit, cached", Some(CacheOptions::lru(1_000)), Some(150e3)),
+        (
+            "edit, cached and trusted",
+            Some(CacheOptions::lru(1_000).fast_forward(false)),
+            None,
+        ),
+        ("edit, not cached", None, None),
+    ];
+    for (name, cache, goal) in cases {
+        if !bench.wants(name) {
+            continue;
+        }
+        let store = Store::new();
+        let builder = match cache {
+            Some(options) => store.builder().cache(options),
+            None => store.builder(),
+        };
+        let app = builder.build().expect("the options are in range");
+        // What is not cached is loaded: so that it stays small, there are many.
+        let (accounts, edits) = match cache {
+            Some(_) => (100, 100_000),
+            None => (10_000, 20_000),
+        };
+        let ids: Vec<_> = (0..accounts).map(|_| open_account(&app, 4)).collect();
+        let figure = Figure {
+            name,
+            unit: "edits",
+            goal,
+            python,
+        };
+        let mut number = 0;
+        bench.run(&figure, || {
+            for _ in 0..edits {
+                number += 1;
+                let id = &ids[number as usize * 48_271 % ids.len()];
+                app.edit::<Account, _>(id, |account| {
+                    account.trigger(moved(number));
+                    Ok::<_, Error>(())
+                })
+                .expect("nobody else is there");
+            }
+            edits
+        });
+    }
+}
+
+fn saves(bench: &Bench) {
+    let figure = Figure {
+        name: "save of a new aggregate",
+        unit: "saves",
+        goal: None,
+        python: "7,300-12,800 / 178-199",
+    };
+    if !bench.wants(figure.name) {
+        return;
+    }
+    let store = Store::new();
+    let app = store.builder().build().expect("the options are in range");
+    bench.run(&figure, || {
+        (0..20_000).for_each(|_| drop(open_account(&app, 0)));
+        20_000
+    });
+}
+
+fn loads(bench: &Bench) {
+    const EVENTS: u64 = 1_000;
+    const ACCOUNTS: u64 = 50;
+    let python = "17,000-24,000 / 20,000-23,000";
+    let figure = |name, goal| Figure {
+        name,
+        unit: "events",
+        goal,
+        python,
+    };
+    let name = "load of 1,000 events, JSON";
+    if bench.wants(name) {
+        let store = Store::new();
+        let app = store.builder().build().expect("the options are in range");
+        let ids = interleaved(&app, ACCOUNTS, EVENTS);
+        app.close().expect("the disk takes it");
+        // As a program finds it when it starts.
+        let app = store.builder().build().expect("the options are in range");
+        bench.run(&figure(name, Some(1e6)), || load_all(&app, &ids));
+    }
+    let name = "the same in memory";
+    if bench.wants(name) {
+        let recorder = Arc::new(MemoryRecorder::new());
+        let app = Application::builder(recorder)
+            .build()
+            .expect("the defaults are in range");
+        let ids = interleaved(&app, ACCOUNTS, EVENTS);
+        bench.run(&figure(name, None), || load_all(&app, &ids));
+    }
+}
+
+/// Accounts whose events came in turn, as those of a busy bank do.
+fn interleaved(app: &Application, accounts: u64, events: u64) -> Vec<AggregateId> {
+    let opened = || Banking::Opened {
+        holder: "Ann".into(),
+    };
+    let mut roots: Vec<_> = (0..accounts)
+        .map(|_| Root::<Account>::new(app.new_id(), opened()).expect("it begins so"))
+        .collect();
+    for number in 1..events {
+        for root in &mut roots {
+            root.trigger(moved(number));
+        }
+        if number % 10 == 0 || number + 1 == events {
+            app.save(&mut roots).expect("the disk takes it");
+        }
+    }
+    roots.into_iter().map(|root| root.id().clone()).collect()
+}
+
+fn load_all(app: &Application, ids: &[AggregateId]) -> u64 {
+    let load = |id| {
+        let account = app.repository().get::<Account>(id);
+        let account = account.expect("nothing is damaged");
+        assert_eq!(account.movements + 1, account.version());
+        account.version()
+    };
+    ids.iter().map(load).sum()
+}
+
+const ROUNDS: usize = 7;
