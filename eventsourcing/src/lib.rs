@@ -39,7 +39,9 @@ pub use application::{
     SectionId,
 };
 pub use domain::{
-    AGGREGATE_ID_LEN_MAX, Aggregate, AggregateId, Decider, DomainError, DomainEvent, Event, EventType, FIRST_VERSION, Metadata, Pure, Root, Snapshot, Topics, UpcastError, Upcaster, topic_of, topics_of,
+    AGGREGATE_ID_LEN_MAX, Aggregate, AggregateId, Decider, DomainError, DomainEvent, Event,
+    EventType, FIRST_VERSION, Metadata, Pure, Root, Snapshot, Topics, UpcastError, Upcaster,
+    topic_of, topics_of,
 };
 #[cfg(feature = "macros")]
 pub use macros::{Event, aggregate};

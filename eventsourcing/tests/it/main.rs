@@ -8,8 +8,8 @@
 mod application;
 mod diagnostics;
 mod dog_school;
-mod examples;
 mod editing;
+mod examples;
 mod following;
 mod layers;
 mod log_recorder;
