@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::application::{Application, ApplicationBuilder, Error};
+use crate::dcb::{DcbApplication, DcbError};
 use crate::recorders::{LogRecorder, MemoryRecorder};
 
 impl Application {
@@ -39,5 +40,24 @@ impl ApplicationBuilder {
             LogRecorder::open(dir).map_err(Error::persistence("open the application"))?;
         let recorder = Arc::new(recorder);
         Ok(Application::builder(recorder.clone()).snapshots(recorder))
+    }
+}
+
+impl DcbApplication {
+    /// An application whose events are gone when it is dropped. For tests and first steps.
+    pub fn in_memory() -> Self {
+        Self::builder(Arc::new(MemoryRecorder::new()))
+            .build()
+            .expect("the defaults are in range")
+    }
+
+    /// An application on the log in `dir`, which is created when it is missing. One process at a time.
+    ///
+    /// # Errors
+    /// [`DcbError::Persistence`] when the log cannot be opened.
+    pub fn open(dir: impl AsRef<Path>) -> Result<Self, DcbError> {
+        let recorder =
+            LogRecorder::open(dir).map_err(DcbError::persistence("open the application"))?;
+        Self::builder(Arc::new(recorder)).build()
     }
 }

@@ -15,6 +15,8 @@
 //!   [`Mapper`].
 //! - **application**: [`Application`], [`Repository`], [`NotificationLog`].
 //! - **testing**: [`testing`], given, when, then without a store.
+//! - **dcb**: [`DcbApplication`], [`DecisionModel`], [`Perspective`]: decisions without aggregates, each with a
+//!   boundary of its own; [`Slice`], [`Object`].
 //! - **recorders**: [`MemoryRecorder`], [`LogRecorder`]. Another one implements the traits and proves
 //!   itself by [`conformance`].
 
@@ -23,6 +25,7 @@ extern crate self as annals;
 
 mod application;
 pub mod conformance;
+mod dcb;
 mod domain;
 mod doors;
 mod macros;
@@ -37,6 +40,10 @@ pub use application::{
     AnyRoot, Application, ApplicationBuilder, CacheOptions, Decide, Edited, Error,
     EventSubscription, Followed, NotificationLog, Recording, Repository, Retries, Roots, Section,
     SectionId,
+};
+pub use dcb::{
+    DcbApplication, DcbApplicationBuilder, DcbError, Decided, DecisionModel, DecisionSubscription,
+    EnduringObject, Happened, Models, Object, Perspective, Perspectives, Slice, SnapshotPolicy,
 };
 pub use domain::{
     AGGREGATE_ID_LEN_MAX, Aggregate, AggregateId, Decider, DomainError, DomainEvent, Event,

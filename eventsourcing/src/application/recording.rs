@@ -33,7 +33,7 @@ impl Recording {
     }
 
     /// Of an event about to be stored; [`Recording::at`] completes it.
-    pub(super) fn of(event: &StoredEvent) -> Self {
+    pub(crate) fn of(event: &StoredEvent) -> Self {
         Self {
             position: 0,
             time_us: None,
@@ -44,7 +44,7 @@ impl Recording {
         }
     }
 
-    pub(super) fn at(self, Recorded { position, time_us }: Recorded) -> Self {
+    pub(crate) fn at(self, Recorded { position, time_us }: Recorded) -> Self {
         Self {
             position,
             time_us,

@@ -3,6 +3,7 @@
 //! Source: the specification of dynamic consistency boundaries, <https://dcb.events/specification/>.
 
 use super::StoredEvent;
+use crate::domain::{Event, topics_of};
 
 /// Events that match any of its items; without items, every event.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -43,6 +44,12 @@ impl QueryItem {
     /// Every event.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Every event that is one of these, by today's name or an older one. None of what an event type with a variant
+    /// marked `other` makes of unknown topics.
+    pub fn of<E: Event>() -> Self {
+        topics_of::<E>().iter().fold(Self::new(), Self::topic)
     }
 
     /// Adds a topic: an event needs to have one of them.

@@ -3,9 +3,10 @@
 
 use std::path::{Path, PathBuf};
 
-const LAYERS: [&str; 7] = [
+const LAYERS: &[&str] = &[
     "application",
     "conformance",
+    "dcb",
     "domain",
     "doors",
     "persistence",
@@ -19,6 +20,7 @@ fn each_layer_knows_only_those_below_it() {
         ("domain", &["domain"][..]),
         ("persistence", &["persistence", "domain"]),
         ("application", &["application", "persistence", "domain"]),
+        ("dcb", &["dcb", "application", "persistence", "domain"]),
         ("recorders", &["persistence", "domain"]),
         ("conformance", &["conformance", "persistence", "domain"]),
         (

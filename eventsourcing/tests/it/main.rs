@@ -6,6 +6,8 @@
 )]
 
 mod application;
+mod dcb;
+mod dcb_snapshots;
 mod diagnostics;
 mod dog_school;
 mod editing;

@@ -1,0 +1,85 @@
+//! How an application for decisions is put together.
+
+use std::sync::Arc;
+
+use annals_segments::{Clock, Random, SystemClock, SystemRandom};
+
+use super::{DcbApplication, DcbError};
+use crate::persistence::{DcbRecorder, Durability, Mapper, SnapshotRecorder};
+
+/// A [`DcbApplication`] whose options are being set; [`DcbApplicationBuilder::build`] checks them.
+#[derive(Debug)]
+#[must_use = "a builder does nothing until it builds"]
+pub struct DcbApplicationBuilder {
+    application: DcbApplication,
+}
+
+impl DcbApplicationBuilder {
+    pub(super) fn new(recorder: Arc<dyn DcbRecorder>) -> Self {
+        let application = DcbApplication {
+            recorder,
+            snapshots: None,
+            mapper: Mapper::default(),
+            clock: Arc::new(SystemClock),
+            random: Arc::new(SystemRandom::default()),
+            durability: Durability::default(),
+            attempts: 10,
+        };
+        Self { application }
+    }
+
+    /// The way from an event to its stored form. Default [`Mapper::default`], which is JSON. A program must keep to the
+    /// format its events are stored in.
+    pub fn mapper(mut self, mapper: Mapper) -> Self {
+        self.application.mapper = mapper;
+        self
+    }
+
+    /// Where snapshots of models are kept that have a [policy](super::DecisionModel::SNAPSHOT). Default nowhere.
+    ///
+    /// Their versions are positions, so it has to be a recorder that does not compare them with the versions of
+    /// aggregates.
+    pub fn snapshots(mut self, recorder: Arc<dyn SnapshotRecorder>) -> Self {
+        self.application.snapshots = Some(recorder);
+        self
+    }
+
+    /// What an acknowledged [`save`](DcbApplication::save) survives. Default [`Durability::Sync`].
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.application.durability = durability;
+        self
+    }
+
+    /// How often a [decision](DcbApplication::decide) that is overtaken is made in all. Default 10, at least 1.
+    pub fn attempts(mut self, attempts: u32) -> Self {
+        self.application.attempts = attempts;
+        self
+    }
+
+    /// The clock for event ids. Default the system's. The time of events is the recorder's.
+    pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
+        self.application.clock = Arc::new(clock);
+        self
+    }
+
+    /// The source of ids. Default the system's.
+    pub fn random(mut self, random: impl Random + 'static) -> Self {
+        self.application.random = Arc::new(random);
+        self
+    }
+
+    /// The application.
+    ///
+    /// # Errors
+    /// [`DcbError::InvalidOption`].
+    pub fn build(self) -> Result<DcbApplication, DcbError> {
+        match self.application.attempts {
+            0 => Err(DcbError::InvalidOption {
+                option: "attempts",
+                found: 0,
+                min: 1,
+            }),
+            _ => Ok(self.application),
+        }
+    }
+}
