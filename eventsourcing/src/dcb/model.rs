@@ -47,7 +47,8 @@ use crate::persistence::Query;
 /// }
 /// ```
 pub trait DecisionModel {
-    /// What it reads: every event in its boundary must be one of these. Events of one topic may be read by several
+    /// What it reads: every event in its boundary must be one of these, unless unknown ones are
+    /// [skipped](crate::UnknownEvents). Events of one topic may be read by several
     /// types, each with the fields that it needs.
     type Event: Event;
 
@@ -186,7 +187,11 @@ pub(super) mod sealed {
         ) -> Result<(), PersistenceError> {
             match event.and_then(|event| event.downcast_ref()) {
                 Some(event) => DecisionModel::apply(self, event),
-                None => DecisionModel::apply(self, &mapper.decode(stored)?),
+                None => {
+                    if let Some(event) = mapper.decode_known(stored)? {
+                        DecisionModel::apply(self, &event);
+                    }
+                }
             }
             Ok(())
         }

@@ -75,7 +75,9 @@ impl<M: Models> Perspective<M> {
         let failure = DcbError::persistence("trigger an event");
         // It gets its id when it is saved.
         let mut stored = self.mapper.encode(&event, Uuid::nil()).map_err(&failure)?;
-        stored.metadata.extend(metadata);
+        // What the mapper says of the event's shape stands above what the caller says.
+        let of_mapper = std::mem::replace(&mut stored.metadata, metadata);
+        stored.metadata.extend(of_mapper);
         let mut leaves = leaves_of(&mut self.models);
         let tags = leaves.iter().flat_map(|leaf| leaf.tags());
         stored.tags.extend(tags.map(String::into_bytes));
