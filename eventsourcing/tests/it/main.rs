@@ -7,6 +7,7 @@
 
 mod application;
 mod dcb;
+mod dcb_models;
 mod dcb_snapshots;
 mod diagnostics;
 mod dog_school;
