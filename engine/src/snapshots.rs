@@ -116,12 +116,56 @@ impl Snapshots {
         }
         let aggregate = aggregate.into();
         self.prove(&aggregate, version)?;
-        let mut writing = self.inner.snapshots.writing.lock();
-        self.append(&aggregate, Some(version), snapshot)?;
-        match self.inner.options.snapshots_kept {
-            Some(kept) => self.reclaim_when_due(&mut writing, kept),
-            None => Ok(()),
+        self.store(&aggregate, version, snapshot)
+    }
+
+    /// As [`Snapshots::put`], of a state that the events up to a position add up to, whatever aggregates they belong to:
+    /// the state is kept under a name, which no aggregate may have, and its version is that position.
+    ///
+    /// Makes the events up to `position` durable first, when they are not.
+    ///
+    /// # Errors
+    /// As [`Snapshots::put`]; [`Error::SnapshotAhead`] when `position` is beyond the [head](Log::head).
+    pub fn put_at(
+        &self,
+        name: impl Into<AggregateId>,
+        position: u64,
+        snapshot: NewEvent,
+    ) -> Result<(), Error> {
+        if let Some(refusal) = self.inner.refusal() {
+            return Err(refusal);
         }
+        let name = name.into();
+        let head = self.inner.view().head();
+        if position > head {
+            return Err(Error::SnapshotAhead {
+                aggregate: name,
+                version: position,
+                last: Some(head),
+            });
+        }
+        self.inner.rest_on(position, Durability::Sync)?;
+        self.store(&name, position, snapshot)
+    }
+
+    /// The snapshot of a name with the greatest position that is at most `at_most_position`, and at most the head of the
+    /// log. `None` when there is none. See [`Snapshots::put_at`].
+    ///
+    /// A damaged snapshot is passed over. A log that was put back to an older state, and went on from there, shows what
+    /// was put before: whoever does that deletes the directory of the snapshots.
+    ///
+    /// # Errors
+    /// As [`Snapshots::latest`].
+    pub fn latest_at(
+        &self,
+        name: &AggregateId,
+        at_most_position: Option<u64>,
+    ) -> Result<Option<Snapshot>, Error> {
+        let head = self.inner.view().head();
+        self.newest(
+            name,
+            at_most_position.map_or(head, |position| position.min(head)),
+        )
     }
 
     /// The snapshot with the greatest version that is at most `at_most_version`, and at most the last version of
@@ -140,13 +184,10 @@ impl Snapshots {
         let Some(last) = self.inner.view().version(aggregate)? else {
             return Ok(None);
         };
-        let bound = at_most_version.map_or(last, |version| version.min(last));
-        let Some(log) = self.open(Creating::No)? else {
-            return Ok(None);
-        };
-        let view = log.view();
-        let found = newest(&view, aggregate, bound)?;
-        Ok(found.and_then(|(version, event)| Snapshot::new(version, event.to_owned())))
+        self.newest(
+            aggregate,
+            at_most_version.map_or(last, |version| version.min(last)),
+        )
     }
 
     /// Forgets all snapshots of an aggregate. Their room is given back by [`Snapshots::prune`], or by puts.
@@ -179,6 +220,31 @@ impl Snapshots {
         let kept = self.inner.options.snapshots_kept.unwrap_or(usize::MAX);
         match self.open(Creating::No)? {
             Some(log) => self.reclaim(&log, kept).map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// The snapshot with the greatest version up to `bound`.
+    fn newest(&self, aggregate: &AggregateId, bound: u64) -> Result<Option<Snapshot>, Error> {
+        let Some(log) = self.open(Creating::No)? else {
+            return Ok(None);
+        };
+        let view = log.view();
+        let found = newest(&view, aggregate, bound)?;
+        Ok(found.and_then(|(version, event)| Snapshot::new(version, event.to_owned())))
+    }
+
+    /// Stores a snapshot of events that are there for good.
+    fn store(
+        &self,
+        aggregate: &AggregateId,
+        version: u64,
+        snapshot: NewEvent,
+    ) -> Result<(), Error> {
+        let mut writing = self.inner.snapshots.writing.lock();
+        self.append(aggregate, Some(version), snapshot)?;
+        match self.inner.options.snapshots_kept {
+            Some(kept) => self.reclaim_when_due(&mut writing, kept),
             None => Ok(()),
         }
     }

@@ -55,6 +55,63 @@ fn files(disk: &MemoryDisk) -> Vec<(String, u64)> {
 }
 
 #[test]
+fn a_snapshot_of_a_name_is_kept_at_a_position_of_the_log() {
+    let disk = MemoryDisk::default();
+    let log = open(&disk);
+    advance(&log, "a", 3);
+    advance(&log, "b", 3);
+    let snapshots = log.snapshots();
+    for position in [4, 2, 6] {
+        snapshots
+            .put_at(id("model"), position, state(position))
+            .unwrap();
+    }
+    let ahead = snapshots.put_at(id("model"), 7, state(7));
+    assert!(
+        matches!(
+            ahead,
+            Err(Error::SnapshotAhead {
+                version: 7,
+                last: Some(6),
+                ..
+            })
+        ),
+        "{ahead:?}"
+    );
+    let at = |name: &str, at_most| {
+        let found = snapshots.latest_at(&id(name), at_most).unwrap()?;
+        assert_eq!(
+            found.payload,
+            format!("state at {}", found.version).as_bytes()
+        );
+        Some(found.version)
+    };
+    for (at_most, expected) in [
+        (None, Some(6)),
+        (Some(9), Some(6)),
+        (Some(5), Some(4)),
+        (Some(3), Some(2)),
+        (Some(1), None),
+    ] {
+        assert_eq!(at("model", at_most), expected);
+    }
+    assert_eq!(at("other", None), None);
+    // No aggregate of that name, so it has no snapshots.
+    assert_eq!(latest(&log, "model", None), None);
+    snapshots.delete(&id("model")).unwrap();
+    assert_eq!(at("model", None), None);
+}
+
+#[test]
+fn what_a_snapshot_of_a_name_rests_on_is_durable() {
+    let log = open(&MemoryDisk::default());
+    let buffered = Batch::from(event("a", "Was", "x")).durability(Durability::Buffered);
+    let _ = log.append(buffered).unwrap();
+    log.snapshots().put_at(id("model"), 1, state(1)).unwrap();
+    assert_eq!(log.durable_head(), 1);
+}
+
+#[test]
 fn the_latest_snapshot_is_the_greatest_version_in_whatever_order_they_came() {
     let disk = MemoryDisk::default();
     let log = open(&disk);
