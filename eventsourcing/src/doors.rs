@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::application::{Application, ApplicationBuilder, Error};
 use crate::dcb::{DcbApplication, DcbError};
-use crate::recorders::{LogRecorder, MemoryRecorder};
+use crate::recorders::{LogRecorder, MemoryRecorder, MemorySnapshots};
 
 impl Application {
     /// An application whose events are gone when it is dropped. For tests and first steps.
@@ -44,20 +44,25 @@ impl ApplicationBuilder {
 }
 
 impl DcbApplication {
-    /// An application whose events are gone when it is dropped. For tests and first steps.
+    /// An application whose events and snapshots are gone when it is dropped. For tests and first steps.
     pub fn in_memory() -> Self {
         Self::builder(Arc::new(MemoryRecorder::new()))
+            .snapshots(Arc::new(MemorySnapshots::new()))
             .build()
             .expect("the defaults are in range")
     }
 
-    /// An application on the log in `dir`, which is created when it is missing. One process at a time.
+    /// An application on the log in `dir`, which is created when it is missing, with snapshots of its models beside the
+    /// log. One process at a time.
     ///
     /// # Errors
     /// [`DcbError::Persistence`] when the log cannot be opened.
     pub fn open(dir: impl AsRef<Path>) -> Result<Self, DcbError> {
         let recorder =
             LogRecorder::open(dir).map_err(DcbError::persistence("open the application"))?;
-        Self::builder(Arc::new(recorder)).build()
+        let snapshots = Arc::new(recorder.model_snapshots());
+        Self::builder(Arc::new(recorder))
+            .snapshots(snapshots)
+            .build()
     }
 }

@@ -2,6 +2,8 @@
 
 mod log;
 mod memory;
+mod memory_snapshots;
 
-pub use log::LogRecorder;
+pub use log::{LogModelSnapshots, LogRecorder};
 pub use memory::MemoryRecorder;
+pub use memory_snapshots::MemorySnapshots;

@@ -37,8 +37,8 @@ impl DcbApplicationBuilder {
 
     /// Where snapshots of models are kept that have a [policy](super::DecisionModel::SNAPSHOT). Default nowhere.
     ///
-    /// Their versions are positions, so it has to be a recorder that does not compare them with the versions of
-    /// aggregates.
+    /// Their versions are positions, so it has to be a recorder that does not hold them against the versions of
+    /// aggregates: [`LogModelSnapshots`](crate::LogModelSnapshots), [`MemorySnapshots`](crate::MemorySnapshots).
     pub fn snapshots(mut self, recorder: Arc<dyn SnapshotRecorder>) -> Self {
         self.application.snapshots = Some(recorder);
         self

@@ -4,7 +4,10 @@
 //! and back, moves payloads without copying, and keeps no state of its own but for waking those who
 //! [`wait`](TrackingRecorder::wait) for a tracking position.
 
+mod model_snapshots;
 mod snapshots;
+
+pub use model_snapshots::LogModelSnapshots;
 
 use std::ops::{Bound, ControlFlow};
 use std::path::Path;

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use annals::{
     AggregateId, ConditionalAppend, DcbApplication, DcbRecorder, DecisionModel, Durability, Found,
-    MemoryRecorder, PersistenceError, Query, QueryItem, Recorded, Recorder, SnapshotPolicy,
-    SnapshotRecorder, StoredEvent, Subscription,
+    LogRecorder, MemoryRecorder, PersistenceError, Query, QueryItem, Recorded, Recorder,
+    SnapshotPolicy, SnapshotRecorder, StoredEvent, Subscription,
 };
 use serde_json::Value;
 
@@ -217,6 +217,39 @@ fn a_store_of_snapshots_that_fails_keeps_no_decision_from_being_made() {
     seen.trigger(taken("a", "dan")).unwrap();
     app.save(&mut seen).unwrap();
 }
+
+#[test]
+fn snapshots_beside_a_log_are_there_when_it_is_opened_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let app = DcbApplication::open(dir.path()).unwrap();
+    save(&app, ["ann", "bob", "cy"].map(|person| taken("a", person)));
+    app.load(guests("a")).unwrap();
+    app.close().unwrap();
+
+    let recorder = Arc::new(LogRecorder::open(dir.path()).unwrap());
+    let snapshots = Arc::new(recorder.model_snapshots());
+    let key = AggregateId::text(GUESTS_OF_A).unwrap();
+    let kept = snapshots.latest_snapshot(&key, u64::MAX).unwrap().unwrap();
+    assert_eq!(kept.version(), Some(3));
+    assert_eq!(kept.metadata["model"], "guests");
+    // The state in it is what is taken over: seen by writing another one in its place.
+    let payload = String::from_utf8(kept.payload.clone()).unwrap();
+    let payload = payload.replace("\"bob\"", "\"rob\"").into_bytes();
+    snapshots
+        .insert_snapshot(StoredEvent { payload, ..kept })
+        .unwrap();
+    let app = DcbApplication::builder(recorder).snapshots(snapshots.clone());
+    let app = app.build().unwrap();
+    save(&app, [taken("a", "dan")]);
+    let names = app.load(guests("a")).unwrap().into_models().names;
+    assert_eq!(names, ["ann", "rob", "cy", "dan"]);
+    snapshots.delete_snapshots(&key).unwrap();
+    let names = app.load(guests("a")).unwrap().into_models().names;
+    assert_eq!(names, ["ann", "bob", "cy", "dan"]);
+}
+
+/// Under what the snapshots of the guests of room "a" are kept; must stay the same for good.
+const GUESTS_OF_A: &str = "dcb:8f5cff2b-456a-5822-9413-5d898fffecba";
 
 fn app() -> (DcbApplication, Arc<Store>, Arc<Shelf>) {
     let (store, shelf) = <(Arc<Store>, Arc<Shelf>)>::default();
