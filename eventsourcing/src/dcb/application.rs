@@ -13,7 +13,7 @@ use super::{
 use crate::application::Recording;
 use crate::domain::{AggregateId, DomainError, Event, topic_of};
 use crate::persistence::{
-    ConditionalAppend, DcbRecorder, Durability, Mapper, Query, Recorded, SnapshotRecorder,
+    ConditionalAppend, DcbRecorder, Durability, Mapper, Query, Recorded, SnapshotRecorder, Tracking,
 };
 
 /// Decisions on a recorder: what a program holds. All of it can be used from many threads at once.
@@ -95,12 +95,38 @@ impl DcbApplication {
         &self,
         perspectives: impl Perspectives<'a>,
     ) -> Result<Vec<Recording>, DcbError> {
+        self.store(perspectives, None)
+    }
+
+    /// As [`DcbApplication::save`], and records in the same commit how far an upstream has been processed with it: so a
+    /// policy that decides upon the events of another store takes effect once.
+    ///
+    /// # Errors
+    /// As [`DcbApplication::save`]; [`PersistenceError::TrackingConflict`](crate::PersistenceError::TrackingConflict) when
+    /// the position has been processed, [`PersistenceError::NoEvents`](crate::PersistenceError::NoEvents) when nothing is
+    /// pending: what has no effect is recorded by [`TrackingRecorder::insert_tracking`](crate::TrackingRecorder).
+    pub fn save_tracked<'a>(
+        &self,
+        perspectives: impl Perspectives<'a>,
+        tracking: Tracking,
+    ) -> Result<Vec<Recording>, DcbError> {
+        self.store(perspectives, Some(tracking))
+    }
+
+    fn store<'a>(
+        &self,
+        perspectives: impl Perspectives<'a>,
+        tracking: Option<Tracking>,
+    ) -> Result<Vec<Recording>, DcbError> {
         let mut outboxes = Vec::new();
         perspectives.collect_into(&mut outboxes);
-        if outboxes.iter().all(|outbox| outbox.pending().is_empty()) {
+        if tracking.is_none() && outboxes.iter().all(|outbox| outbox.pending().is_empty()) {
             return Ok(Vec::new());
         }
-        let mut append = ConditionalAppend::default();
+        let mut append = ConditionalAppend {
+            tracking,
+            ..ConditionalAppend::default()
+        };
         for outbox in &mut outboxes {
             outbox.identify(|| self.new_event_id());
             outbox.add_to(&mut append);

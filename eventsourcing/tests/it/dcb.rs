@@ -8,7 +8,7 @@ use std::time::Duration;
 use annals::{
     Aggregate, ConditionalAppend, DcbApplication, DcbError, DcbRecorder, DecisionModel,
     DomainError, Durability, EnduringObject, Event, LogRecorder, MemoryRecorder, Object,
-    PersistenceError, Query, QueryItem, Slice, StoredEvent,
+    PersistenceError, Query, QueryItem, Slice, StoredEvent, Tracking, TrackingRecorder,
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -555,6 +555,59 @@ fn decisions_that_are_buffered_see_each_other() {
     for seat in 0..30 {
         assert_eq!(app.run(&take_seat("ann")).unwrap().value, 29 - seat);
     }
+}
+
+#[test]
+fn a_rule_is_tested_without_a_store() {
+    let given = [opened("a", 2), taken("a", "ann"), taken("b", "bob")];
+    let mut seen = annals::Perspective::given(free_seats("a"), given).unwrap();
+    assert_eq!((seen.pending().len(), seen.last_known_position()), (0, 3));
+    assert_eq!(take_seat("cy").decide(&mut seen).unwrap(), 0);
+    assert_eq!(seen.decided::<Happening>().unwrap(), [taken("a", "cy")]);
+    let refused = take_seat("dan").decide(&mut seen).unwrap_err();
+    assert!(matches!(refused, Refusal::Full), "{refused:?}");
+    let undecodable = seen.decided::<Changed>().unwrap_err();
+    assert!(
+        matches!(undecodable, DcbError::Persistence { .. }),
+        "{undecodable:?}"
+    );
+}
+
+#[test]
+fn a_decision_upon_an_upstream_event_takes_effect_once() {
+    let recorder = Arc::new(MemoryRecorder::new());
+    let app = DcbApplication::builder(recorder.clone()).build().unwrap();
+    save(&app, [opened("a", 9)]);
+    let decide = |position| {
+        let mut seen = app.load(free_seats("a"))?;
+        seen.trigger(taken("a", "ann"))?;
+        app.save_tracked(&mut seen, Tracking::new("up", position))
+    };
+    assert_eq!(decide(7).unwrap()[0].position, 2);
+    assert_eq!(recorder.max_tracking("up").unwrap(), Some(7));
+    let refused = decide(7).unwrap_err();
+    let DcbError::Persistence { source, .. } = refused else {
+        panic!("{refused:?}")
+    };
+    assert!(
+        matches!(source, PersistenceError::TrackingConflict { .. }),
+        "{source:?}"
+    );
+    decide(8).unwrap();
+    assert_eq!(app.load(free_seats("a")).unwrap().free, 7);
+    let mut idle = app.load(free_seats("a")).unwrap();
+    let refused = app.save_tracked(&mut idle, Tracking::new("up", 9));
+    assert!(
+        matches!(
+            refused,
+            Err(DcbError::Persistence {
+                source: PersistenceError::NoEvents,
+                ..
+            })
+        ),
+        "{refused:?}"
+    );
+    assert_eq!(recorder.max_tracking("up").unwrap(), Some(8));
 }
 
 /// A room as an object: its events do not name it.

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use annals::{
-    AggregateId, ConditionalAppend, DcbApplication, DcbRecorder, DecisionModel, Durability, Found,
-    LogRecorder, MemoryRecorder, PersistenceError, Query, QueryItem, Recorded, Recorder,
-    SnapshotPolicy, SnapshotRecorder, StoredEvent, Subscription,
+    Aggregate, AggregateId, ConditionalAppend, DcbApplication, DcbRecorder, DecisionModel,
+    Durability, EnduringObject, Found, LogRecorder, MemoryRecorder, PersistenceError, Query,
+    QueryItem, Recorded, Recorder, SnapshotPolicy, SnapshotRecorder, StoredEvent, Subscription,
 };
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::dcb::{Happening, opened, painted, save, taken};
@@ -216,6 +217,61 @@ fn a_store_of_snapshots_that_fails_keeps_no_decision_from_being_made() {
     assert_eq!(seen.names, ["ann", "bob", "cy"]);
     seen.trigger(taken("a", "dan")).unwrap();
     app.save(&mut seen).unwrap();
+}
+
+/// A room as an object that keeps snapshots.
+#[derive(Debug, Serialize, Deserialize)]
+struct Room {
+    coats_of_paint: u32,
+}
+
+impl Aggregate for Room {
+    type Event = Happening;
+
+    fn start(event: &Happening) -> Option<Self> {
+        matches!(event, Happening::RoomOpened { .. }).then_some(Self { coats_of_paint: 0 })
+    }
+
+    fn apply(&mut self, event: &Happening) {
+        if matches!(event, Happening::RoomPainted { .. }) {
+            self.coats_of_paint += 1;
+        }
+    }
+}
+
+impl EnduringObject for Room {
+    const TAG: &'static str = "room";
+
+    const SNAPSHOT: Option<SnapshotPolicy> = Some(SnapshotPolicy::new("room").every(3));
+
+    fn to_snapshot(&self) -> Result<Value, serde_json::Error> {
+        serde_json::to_value(self)
+    }
+
+    fn from_snapshot(state: Value) -> Result<Self, serde_json::Error> {
+        serde_json::from_value(state)
+    }
+}
+
+#[test]
+fn an_object_is_restored_from_its_snapshot() {
+    let (app, store, shelf) = app();
+    save(&app, [opened("a", 1), painted("a"), painted("a")]);
+    app.get::<Room>("a").unwrap();
+    assert_eq!(shelf.versions(), [3]);
+    save(&app, [painted("a")]);
+    store.forget();
+    let mut room = app.get::<Room>("a").unwrap();
+    assert_eq!(room.state().unwrap().coats_of_paint, 3);
+    assert_eq!(store.reads(), [(2, 2)]);
+    room.trigger(painted("a")).unwrap();
+    app.save(&mut room).unwrap();
+    // Events before the first leave it out of existence, in a snapshot too.
+    save(&app, [painted("b"), painted("b"), painted("b")]);
+    for _ in 0..2 {
+        assert!(app.get::<Room>("b").unwrap_err().is_not_found());
+    }
+    assert_eq!(shelf.versions(), [3, 8]);
 }
 
 #[test]
