@@ -7,7 +7,7 @@
 use super::model::sealed::Leaf;
 use super::snapshot::Shelf;
 use super::{DcbApplication, DcbError, Models, Perspective};
-use crate::persistence::{Found, Notification, Query, SnapshotRecorder};
+use crate::persistence::{Found, PersistenceError, Query, SnapshotRecorder};
 
 impl DcbApplication {
     /// What models see now, all of them at the same moment.
@@ -85,7 +85,7 @@ impl DcbApplication {
             last = Some(notification);
         }
         if let (Some(shelf), Some(last)) = (shelf, last) {
-            shelf.keep_when_due(leaf, folded, last);
+            shelf.keep_when_due(leaf, folded, last, moment);
         }
         Ok(())
     }
@@ -102,13 +102,21 @@ impl DcbApplication {
         let Some((position, snapshot)) = shelf.latest(moment) else {
             return Ok(None);
         };
-        let mut found = self.read(boundary, position.saturating_sub(1))?;
-        let is_its_end =
-            |first: &Notification| first.position == position && snapshot.ends_with(first);
-        if !found.notifications.first().is_some_and(is_its_end) {
-            return Ok(None);
-        }
-        found.notifications.remove(0);
+        let found = match self.read(boundary, snapshot.last_position.saturating_sub(1)) {
+            Ok(mut found) => match found.notifications.first() {
+                Some(first) if snapshot.ends_with(first) => {
+                    found.notifications.remove(0);
+                    found
+                }
+                _ => return Ok(None),
+            },
+            // Dropped, it may be: then what lies behind the snapshot can be read, or this fails as well.
+            Err(DcbError::Persistence {
+                source: PersistenceError::Store { .. },
+                ..
+            }) => self.read(boundary, position)?,
+            Err(error) => return Err(error),
+        };
         Ok(leaf.restore(snapshot.state).is_ok().then_some(found))
     }
 

@@ -2,8 +2,10 @@
 //!
 //! - The key of a snapshot is the model's name and version and its boundary: the order in which a query names things does
 //!   not matter.
-//! - Its version is the position of the last event in it, and with that event's id it is proved when it is used: a
-//!   snapshot that is ahead of its store, or of another history, is passed over.
+//! - Its version is the position up to which it is complete.
+//! - It says which event of the boundary it ends with, and is proved by that event's id when it is used: a snapshot that
+//!   is ahead of its store, or of another history, is passed over. Where the event has been dropped from the store it was
+//!   there for good, and the snapshot stands in for it.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -86,7 +88,7 @@ impl<'a> Shelf<'a> {
         })
     }
 
-    /// The newest snapshot at or below a position, with its position.
+    /// The newest snapshot at or below a position, with the position up to which it is complete.
     pub(super) fn latest(&self, position: Option<u64>) -> Option<(u64, ModelSnapshot)> {
         let at_most = position.unwrap_or(Limit::Version.range().1);
         let find = || -> Result<_, PersistenceError> {
@@ -103,20 +105,27 @@ impl<'a> Shelf<'a> {
         })
     }
 
-    /// Keeps the state of a model after `last`, if enough events were folded for it.
-    pub(super) fn keep_when_due(&self, leaf: &dyn Leaf, folded: usize, last: &Notification) {
+    /// Keeps the state of a model at `position`, `last` being the last event in it, if enough events were folded for it.
+    pub(super) fn keep_when_due(
+        &self,
+        leaf: &dyn Leaf,
+        folded: usize,
+        last: &Notification,
+        position: u64,
+    ) {
         if folded < self.policy.every.max(1) {
             return;
         }
         let keep = || -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
             let snapshot = ModelSnapshot {
+                last_position: last.position,
                 last_event_id: last.event.event_id,
                 state: leaf.state()?,
             };
             let mut stored = self.mapper.encode(&snapshot, Uuid::nil())?;
             let name = self.policy.name.to_owned();
             stored.metadata.insert("model".to_owned(), name);
-            let stored = stored.of(self.key.clone(), last.position);
+            let stored = stored.of(self.key.clone(), position);
             Ok(self.snapshots.insert_snapshot(stored)?)
         };
         if let Err(error) = keep() {
@@ -130,7 +139,8 @@ impl<'a> Shelf<'a> {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename = "annals.decision-model")]
 pub(super) struct ModelSnapshot {
-    /// The event at the snapshot's version.
+    /// Where the last event in it lies.
+    pub(super) last_position: u64,
     last_event_id: Uuid,
     pub(super) state: Value,
 }
@@ -140,7 +150,7 @@ impl Event for ModelSnapshot {}
 impl ModelSnapshot {
     /// Whether it ends with this event.
     pub(super) fn ends_with(&self, last: &Notification) -> bool {
-        last.event.event_id == self.last_event_id
+        last.position == self.last_position && last.event.event_id == self.last_event_id
     }
 }
 

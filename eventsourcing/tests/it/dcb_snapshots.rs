@@ -100,8 +100,8 @@ fn a_snapshot_is_taken_when_enough_was_folded_and_saves_reading_it_again() {
         ],
     );
     app.load(guests("a")).unwrap();
-    // That of the last event in the boundary, not of the store.
-    assert_eq!(shelf.versions(), [6]);
+    // Complete up to the last event of the store, which is not in the boundary.
+    assert_eq!(shelf.versions(), [7]);
 
     save(&app, [taken("a", "dan")]);
     store.forget();
@@ -133,7 +133,7 @@ fn models_of_different_boundaries_and_versions_do_not_meet() {
         assert_eq!(seen.1.names, ["dan", "eve", "fay"]);
         assert_eq!((seen.2.guests, seen.last_known_position()), (3, 6));
     }
-    assert_eq!(shelf.versions(), [3, 3, 6]);
+    assert_eq!(shelf.versions(), [6, 6, 6]);
 }
 
 #[test]
@@ -217,6 +217,39 @@ fn a_store_of_snapshots_that_fails_keeps_no_decision_from_being_made() {
     assert_eq!(seen.names, ["ann", "bob", "cy"]);
     seen.trigger(taken("a", "dan")).unwrap();
     app.save(&mut seen).unwrap();
+}
+
+#[test]
+fn a_snapshot_stands_in_for_events_that_were_dropped() {
+    let log = annals_engine::Log::options().segment_len(64 << 10);
+    let recorder = Arc::new(LogRecorder::from(log.open_in_memory().unwrap()));
+    let snapshots = Arc::new(recorder.model_snapshots());
+    let app = DcbApplication::builder(recorder.clone())
+        .snapshots(snapshots.clone())
+        .build()
+        .unwrap();
+    save(&app, ["ann", "bob", "cy"].map(|person| taken("a", person)));
+    // Of another boundary, and enough for some segments.
+    let filler =
+        |number: u128| StoredEvent::new(uuid::Uuid::from_u128(number), "Filler", vec![0; 3000]);
+    let fill = |numbers: std::ops::Range<u128>| {
+        let events = numbers.map(|number| ConditionalAppend::new(vec![filler(number)]));
+        events.for_each(|append| drop(recorder.append(append, Durability::Sync).unwrap()));
+    };
+    fill(0..100);
+    app.load(guests("a")).unwrap();
+    fill(100..200);
+    recorder.log().truncate_before(103).unwrap();
+    assert!(recorder.log().view().first_position() > 3);
+
+    save(&app, [taken("a", "dan")]);
+    let mut seen = app.load(guests("a")).unwrap();
+    assert_eq!(seen.names, ["ann", "bob", "cy", "dan"]);
+    seen.trigger(taken("a", "eve")).unwrap();
+    app.save(&mut seen).unwrap();
+    // Without it nobody can tell who sits there.
+    let without = DcbApplication::builder(recorder).build().unwrap();
+    assert!(without.load(guests("a")).is_err());
 }
 
 /// A room as an object that keeps snapshots.
