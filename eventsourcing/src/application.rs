@@ -6,6 +6,8 @@
 //! - What is cached is as it was stored: nothing that was not saved gets there.
 //! - Nothing here knows which recorder is behind it.
 
+#[cfg(feature = "async")]
+mod async_application;
 mod builder;
 mod cache;
 mod edit;
@@ -19,6 +21,8 @@ mod repository;
 mod roots;
 mod snapshots;
 
+#[cfg(feature = "async")]
+pub use async_application::{AsyncApplication, EventStream};
 pub use builder::ApplicationBuilder;
 pub use cache::CacheOptions;
 pub use edit::{Decide, Edited, Retries};
@@ -37,7 +41,7 @@ use uuid::Uuid;
 
 use crate::domain::AggregateId;
 use crate::persistence::{
-    ApplicationRecorder, Durability, Mapper, PersistenceError, Recorded, Subscription,
+    ApplicationRecorder, Durability, Mapper, PersistenceError, Recorded, StoredEvent, Subscription,
 };
 use cache::Cache;
 use snapshots::Snapshots;
@@ -104,27 +108,49 @@ impl Application {
         roots: &mut [&mut dyn AnyRoot],
         durability: Durability,
     ) -> Result<Vec<Recording>, Error> {
-        self.check_open("save")?;
-        let mut events = Vec::new();
-        for root in &mut *roots {
-            root.store(&self.mapper, &|| self.new_event_id(), &mut events)
-                .map_err(Error::persistence("save"))?;
-        }
+        let (events, receipts) = self.prepare(roots)?;
         if events.is_empty() {
             return Ok(Vec::new());
         }
-        let receipts: Vec<_> = events.iter().map(Recording::of).collect();
         let recorded = self
             .recorder
             .insert_events(events, durability)
             .map_err(Error::persistence("save"))?;
+        let mut snapshots = Vec::new();
+        let recordings = self.complete(roots, receipts, recorded, &mut snapshots);
+        self.keep_snapshots(snapshots);
+        Ok(recordings)
+    }
 
+    /// The pending events as they are stored, and what is known of each before it is.
+    fn prepare(
+        &self,
+        roots: &mut [&mut dyn AnyRoot],
+    ) -> Result<(Vec<StoredEvent>, Vec<Recording>), Error> {
+        self.check_open("save")?;
+        let mut events = Vec::new();
+        for root in roots {
+            root.store(&self.mapper, &|| self.new_event_id(), &mut events)
+                .map_err(Error::persistence("save"))?;
+        }
+        let receipts = events.iter().map(Recording::of).collect();
+        Ok((events, receipts))
+    }
+
+    /// Tells the roots that their events are stored, and takes the snapshots that are due.
+    fn complete(
+        &self,
+        roots: &mut [&mut dyn AnyRoot],
+        receipts: Vec<Recording>,
+        recorded: Vec<Recorded>,
+        snapshots: &mut Vec<StoredEvent>,
+    ) -> Vec<Recording> {
         let mut rest = recorded.as_slice();
-        for root in &mut *roots {
-            rest = root.saved(rest, self);
+        for root in roots {
+            rest = root.saved(rest, self, snapshots);
         }
         let at = |(recording, at): (Recording, Recorded)| recording.at(at);
-        Ok(receipts.into_iter().zip(recorded).map(at).collect())
+        receipts.into_iter().zip(recorded).map(at).collect()
     }
 
     /// Loads aggregates.

@@ -7,6 +7,8 @@
 //! [`Application::open`] in place of [`Application::in_memory`] keeps the events in a directory, durable
 //! when `save` returns.
 //!
+//! With the feature `async`, `AsyncApplication` offers the same to async code, on any executor.
+//!
 //! # Rooms
 //! - **domain**: [`Aggregate`], [`Event`](trait@Event), [`Root`]. Knows nothing of storage.
 //! - **macros**: [`#[aggregate]`](macro@aggregate), [`#[derive(Event)]`](macro@Event); what they write can be written by hand.
@@ -41,6 +43,8 @@ pub use application::{
     EventSubscription, Followed, NotificationLog, Recording, Repository, Retries, Roots, Section,
     SectionId,
 };
+#[cfg(feature = "async")]
+pub use application::{AsyncApplication, EventStream};
 pub use dcb::{
     DcbApplication, DcbApplicationBuilder, DcbError, Decided, DecisionModel, DecisionSubscription,
     EnduringObject, Happened, Models, Object, Perspective, Perspectives, Slice, SnapshotPolicy,
@@ -60,6 +64,9 @@ pub use persistence::{
     Tracking, TrackingRecorder, TranscodeError, Transcoder, UnknownEvents,
 };
 pub use recorders::{LogModelSnapshots, LogRecorder, MemoryRecorder, MemorySnapshots};
+#[cfg(feature = "async")]
+pub use persistence::{NotificationStream, Outcome, Submission, Unblocked, unblock};
+pub use recorders::{LogRecorder, MemoryRecorder};
 
 /// The programs in the README are compiled and run with the other examples.
 #[cfg(doctest)]

@@ -15,18 +15,26 @@ mod error;
 mod mapper;
 mod notification;
 mod notification_form;
+#[cfg(feature = "async")]
+mod notification_stream;
 mod query;
 mod recorder;
 mod schema;
 mod selection;
 mod stored_event;
+#[cfg(feature = "async")]
+mod submission;
 mod subscription;
 mod tracking;
 mod transcoder;
+#[cfg(feature = "async")]
+mod unblock;
 
 pub use error::{Limit, PersistenceError};
 pub use mapper::{Mapper, UnknownEvents};
 pub use notification::{Notification, Recorded};
+#[cfg(feature = "async")]
+pub use notification_stream::NotificationStream;
 pub use query::{AppendCondition, ConditionalAppend, Found, Query, QueryItem};
 pub use recorder::{
     AggregateRecorder, ApplicationRecorder, DcbRecorder, Durability, ProcessRecorder, Recorder,
@@ -34,6 +42,10 @@ pub use recorder::{
 };
 pub use selection::{SelectEvents, SelectNotifications};
 pub use stored_event::{Encoding, Origin, StoredEvent};
+#[cfg(feature = "async")]
+pub use submission::{Outcome, Submission};
 pub use subscription::{Follow, StopHandle, Subscription};
 pub use tracking::Tracking;
 pub use transcoder::{JsonTranscoder, ReadContent, TranscodeError, Transcoder};
+#[cfg(feature = "async")]
+pub use unblock::{Unblocked, unblock};

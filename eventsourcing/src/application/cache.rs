@@ -141,18 +141,26 @@ impl Cache {
 
     /// Lends an aggregate, or the place for one that is not here. See the module for one that is in use.
     pub(super) fn lend<A: Aggregate>(&self, id: &AggregateId) -> Lent<'_, A> {
+        self.lend_within(id, (!self.options.skips).then_some(WAIT_MAX))
+    }
+
+    /// As [`Cache::lend`], and waits for nobody.
+    #[cfg(feature = "async")]
+    pub(super) fn lend_at_once<A: Aggregate>(&self, id: &AggregateId) -> Lent<'_, A> {
+        self.lend_within(id, None)
+    }
+
+    fn lend_within<A: Aggregate>(&self, id: &AggregateId, wait: Option<Duration>) -> Lent<'_, A> {
         let key = key_of::<A>(id);
         let thread = thread::current().id();
         let mut places = self.places.lock();
         let in_use_by = |places: &mut Places| places.slots.peek(&key).and_then(|slot| slot.lent_to);
-        let is_worth_waiting = |user: User| !self.options.skips && user.thread != thread;
-        if in_use_by(&mut places).is_some_and(is_worth_waiting) {
+        if let Some(wait) = wait
+            && in_use_by(&mut places).is_some_and(|user| user.thread != thread)
+        {
             places.waiting += 1;
-            self.returned.wait_while_for(
-                &mut places,
-                |places| in_use_by(places).is_some(),
-                WAIT_MAX,
-            );
+            self.returned
+                .wait_while_for(&mut places, |places| in_use_by(places).is_some(), wait);
             places.waiting -= 1;
         }
         places.lent += 1;

@@ -24,6 +24,17 @@ pub(super) struct Current<'a, A: Aggregate> {
 }
 
 impl<A: Aggregate> Current<'_, A> {
+    /// One that the cache knows nothing of.
+    #[cfg(feature = "async")]
+    pub(super) fn unlent(root: Box<Root<A>>) -> Self {
+        Self { root, lent: None }
+    }
+
+    #[cfg(feature = "async")]
+    pub(super) fn is_lent(&self) -> bool {
+        self.lent.is_some()
+    }
+
     /// Ends its use. Without this it is forgotten.
     pub(super) fn give_back(self, change: Change) {
         if let Some(lent) = self.lent {
@@ -35,18 +46,30 @@ impl<A: Aggregate> Current<'_, A> {
 impl Application {
     /// The aggregate in its newest state: out of the cache when it is there, else from the store.
     pub(super) fn current<A: Aggregate>(&self, id: &AggregateId) -> Result<Current<'_, A>, Error> {
+        let lent = self.cache.as_ref().map(|cache| cache.lend(id));
+        self.lent_or_loaded(id, lent)
+    }
+
+    /// As [`Application::current`], and never waits for somebody else to give it back.
+    #[cfg(feature = "async")]
+    pub(super) fn current_at_once<A: Aggregate>(
+        &self,
+        id: &AggregateId,
+    ) -> Result<Current<'_, A>, Error> {
+        let lent = self.cache.as_ref().map(|cache| cache.lend_at_once(id));
+        self.lent_or_loaded(id, lent)
+    }
+
+    fn lent_or_loaded<'a, A: Aggregate>(
+        &self,
+        id: &AggregateId,
+        mut lent: Option<Lent<'a, A>>,
+    ) -> Result<Current<'a, A>, Error> {
         self.check_open("load an aggregate")?;
-        let Some(cache) = &self.cache else {
-            let (root, lent) = (self.load(id, Until::Last)?, None);
-            return Ok(Current { root, lent });
-        };
-        let mut lent = cache.lend::<A>(id);
-        let root = match lent.take() {
-            Some(root) if !cache.fast_forwards() => root,
+        let root = match lent.as_mut().and_then(Lent::take) {
             Some(root) => self.fast_forward(root)?,
             None => self.load(id, Until::Last)?,
         };
-        let lent = Some(lent);
         Ok(Current { root, lent })
     }
 
@@ -62,8 +85,15 @@ impl Application {
         root.ok_or_else(|| Error::not_found(id, until))
     }
 
-    /// Brings an old state up to date.
+    /// Brings a cached state up to date, unless it is to be believed as it is.
     fn fast_forward<A: Aggregate>(&self, root: Box<Root<A>>) -> Result<Box<Root<A>>, Error> {
+        if self
+            .cache
+            .as_ref()
+            .is_some_and(|cache| !cache.fast_forwards())
+        {
+            return Ok(root);
+        }
         let id = root.id().clone();
         let last = self
             .recorder

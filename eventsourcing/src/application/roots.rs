@@ -9,7 +9,7 @@ use crate::domain::{Aggregate, Root};
 use crate::persistence::{Mapper, PersistenceError, Recorded, StoredEvent};
 
 /// A [`Root`] of whatever type, for saving a number of roots known only when the program runs.
-pub trait AnyRoot: Unsaved {}
+pub trait AnyRoot: Unsaved + Send {}
 
 impl<A: Aggregate> AnyRoot for Root<A> {}
 
@@ -90,11 +90,12 @@ mod sealed {
         ) -> Result<(), PersistenceError>;
 
         /// Drains the pending events, which lie where the first of `recorded` say; answers the rest of those.
-        /// A snapshot is taken when one is due.
+        /// Adds a snapshot when one is due.
         fn saved<'r>(
             &mut self,
             recorded: &'r [Recorded],
             application: &Application,
+            snapshots: &mut Vec<StoredEvent>,
         ) -> &'r [Recorded];
 
         /// What it is cached under.
@@ -119,10 +120,11 @@ mod sealed {
             &mut self,
             recorded: &'r [Recorded],
             application: &Application,
+            snapshots: &mut Vec<StoredEvent>,
         ) -> &'r [Recorded] {
             let (own, rest) = recorded.split_at(self.pending().len());
             Root::saved(self, own.last().and_then(|last| last.time_us));
-            application.snapshot_if_due(self, own.len() as u64);
+            snapshots.extend(application.due_snapshot(self, own.len() as u64));
             rest
         }
 

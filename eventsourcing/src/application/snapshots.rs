@@ -94,19 +94,31 @@ impl Application {
         Ok(root.version())
     }
 
-    /// Stores a snapshot of an aggregate that has just been saved with `added` events, if one is due.
-    pub(super) fn snapshot_if_due<A: Aggregate>(&self, root: &Root<A>, added: u64) {
-        let Some((recorder, kind)) = self.snapshots.of::<A>() else {
-            return;
-        };
+    /// A snapshot of an aggregate that has just been saved with `added` events, if one is due.
+    pub(super) fn due_snapshot<A: Aggregate>(
+        &self,
+        root: &Root<A>,
+        added: u64,
+    ) -> Option<StoredEvent> {
+        let (_, kind) = self.snapshots.of::<A>()?;
         let count_at = |version: u64| version.checked_div(kind.every).unwrap_or(0);
         if count_at(root.version()) == count_at(root.version() - added) {
-            return;
+            return None;
         }
-        let stored = (kind.take)(&self.mapper, root, self.new_event_id());
-        if let Err(error) = stored.and_then(|stored| recorder.insert_snapshot(stored)) {
-            let (id, error) = (root.id(), &error as &dyn std::error::Error);
-            tracing::warn!(%id, error, "no snapshot was taken; the events are saved");
+        let taken = (kind.take)(&self.mapper, root, self.new_event_id());
+        taken.map_err(|error| no_snapshot(root.id(), &error)).ok()
+    }
+
+    /// Stores snapshots of what has been saved.
+    pub(super) fn keep_snapshots(&self, snapshots: Vec<StoredEvent>) {
+        let Some(recorder) = &self.snapshots.recorder else {
+            return;
+        };
+        for snapshot in snapshots {
+            let id = snapshot.aggregate_id().cloned();
+            if let (Err(error), Some(id)) = (recorder.insert_snapshot(snapshot), id) {
+                no_snapshot(&id, &error);
+            }
         }
     }
 
@@ -141,4 +153,9 @@ impl Application {
         };
         (root.id() == id && is_within && is_reached()).then_some(root)
     }
+}
+
+fn no_snapshot(id: &AggregateId, error: &PersistenceError) {
+    let error = error as &dyn std::error::Error;
+    tracing::warn!(%id, error, "no snapshot was taken; the events are saved");
 }

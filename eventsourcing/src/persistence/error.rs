@@ -225,6 +225,10 @@ pub enum PersistenceError {
         timeout: Duration,
     },
 
+    /// More was submitted than the store takes before the first of it is done. Nothing of this was stored.
+    #[error("as much as may be is under way; await some of it, and submit this again")]
+    Busy,
+
     /// The recorder has been closed.
     #[error("the store is closed; open it again")]
     Closed,

@@ -23,6 +23,12 @@ pub trait Recorder: Debug + Send + Sync {
     /// # Errors
     /// [`PersistenceError::Indeterminate`] when the last sync failed.
     fn close(&self) -> Result<(), PersistenceError>;
+
+    /// Whether reads and inserts wait for a disk or a server as a rule, so that async code makes them in a thread. The
+    /// default, `true`, is safe.
+    fn blocks(&self) -> bool {
+        true
+    }
 }
 
 /// Stores events of aggregates and reads them back.
@@ -47,6 +53,14 @@ pub trait AggregateRecorder: Recorder {
         events: Vec<StoredEvent>,
         durability: Durability,
     ) -> Result<Vec<Recorded>, PersistenceError>;
+
+    /// As [`AggregateRecorder::insert_events`], without blocking: the outcome is awaited. A recorder that can only be
+    /// waited for gives the events back, as by default.
+    #[cfg(feature = "async")]
+    fn submit_events(&self, events: Vec<StoredEvent>, durability: Durability) -> super::Submission {
+        let _ = durability;
+        super::Submission::Blocks(events)
+    }
 
     /// The events of an aggregate, by version; none when there is no such aggregate.
     ///

@@ -11,7 +11,7 @@ use super::{Notification, PersistenceError};
 /// An error does not end it: the next item follows.
 #[derive(Debug)]
 pub struct Subscription {
-    source: Box<dyn Follow>,
+    pub(super) source: Box<dyn Follow>,
 }
 
 impl Subscription {
@@ -64,6 +64,17 @@ pub trait Follow: fmt::Debug + Send {
         &mut self,
         timeout: Option<Duration>,
     ) -> Option<Result<Notification, PersistenceError>>;
+
+    /// As [`Follow::next_within`] for a task, which is woken when there is more. `None`, as by default, when this source
+    /// can only be waited for; it is then asked no more.
+    #[cfg(feature = "async")]
+    fn poll_next(
+        &mut self,
+        context: &mut std::task::Context<'_>,
+    ) -> Option<std::task::Poll<Option<Result<Notification, PersistenceError>>>> {
+        let _ = context;
+        None
+    }
 
     /// See [`Subscription::position`].
     fn position(&self) -> u64;

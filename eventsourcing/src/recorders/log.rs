@@ -6,6 +6,7 @@
 
 mod model_snapshots;
 mod snapshots;
+mod subscription;
 
 pub use model_snapshots::LogModelSnapshots;
 
@@ -13,16 +14,20 @@ use std::ops::{Bound, ControlFlow};
 use std::path::Path;
 use std::time::Duration;
 
-use annals_engine::{Batch, Direction, Event, Log, NewEvent, RecordedEvent, Version};
+use annals_engine::{Appended, Batch, Direction, Event, Log, NewEvent, RecordedEvent, Version};
 use parking_lot::{Condvar, Mutex};
 use uuid::Uuid;
 
+use subscription::LogSubscription;
+
 use crate::domain::AggregateId;
+#[cfg(feature = "async")]
+use crate::persistence::Submission;
 use crate::persistence::{
     AggregateRecorder, AppendCondition, ApplicationRecorder, ConditionalAppend, DcbRecorder,
-    Durability, Encoding, Follow, Found, Notification, Origin, PersistenceError, ProcessRecorder,
-    Query, QueryItem, Recorded, Recorder, SelectEvents, SelectNotifications, StopHandle,
-    StoredEvent, Subscription, Tracking, TrackingRecorder,
+    Durability, Encoding, Found, Notification, Origin, PersistenceError, ProcessRecorder, Query,
+    QueryItem, Recorded, Recorder, SelectEvents, SelectNotifications, StoredEvent, Subscription,
+    Tracking, TrackingRecorder,
 };
 
 /// Keeps events in an Annals log.
@@ -63,16 +68,8 @@ impl LogRecorder {
             conditions,
             tracking,
         } = append;
-        events.iter().try_for_each(StoredEvent::check)?;
         tracking.iter().try_for_each(Tracking::check)?;
-
-        let mut batch = Batch::new().durability(match durability {
-            Durability::Sync => annals_engine::Durability::Sync,
-            Durability::Buffered => annals_engine::Durability::Buffered,
-        });
-        events
-            .into_iter()
-            .for_each(|event| batch.push(new_event(event)));
+        let mut batch = batch_of(events, durability)?;
         let reaches: Vec<_> = conditions.iter().map(|condition| condition.after).collect();
         for AppendCondition {
             fail_if_match,
@@ -95,14 +92,11 @@ impl LogRecorder {
             let _closed = self.closed.lock();
             self.advanced.notify_all();
         }
-        let time_us = Some(appended.time_us);
-        Ok((appended.first..=appended.last)
-            .map(|position| Recorded { position, time_us })
-            .collect())
+        Ok(recorded(appended))
     }
 
     fn follow(&self, query: annals_engine::Query, after: u64) -> Subscription {
-        Subscription::new(LogSubscription(self.log.subscribe(after, query)))
+        Subscription::new(LogSubscription::new(self.log.subscribe(after, query)))
     }
 }
 
@@ -127,6 +121,11 @@ impl Recorder for LogRecorder {
         self.advanced.notify_all();
         outcome
     }
+
+    /// Reads are of mapped files, which are in memory mostly, and inserts can be awaited.
+    fn blocks(&self) -> bool {
+        false
+    }
 }
 
 impl AggregateRecorder for LogRecorder {
@@ -139,6 +138,25 @@ impl AggregateRecorder for LogRecorder {
             true => Ok(Vec::new()),
             false => self.insert(ConditionalAppend::new(events), durability),
         }
+    }
+
+    /// The log's own thread commits what was submitted, many batches to a sync.
+    #[cfg(feature = "async")]
+    fn submit_events(&self, events: Vec<StoredEvent>, durability: Durability) -> Submission {
+        if events.is_empty() {
+            return Submission::under_way(std::future::ready(Ok(Vec::new())));
+        }
+        let doing = "store events";
+        let submitted = batch_of(events, durability).and_then(|batch| {
+            let ticket = self.log.try_submit(batch);
+            ticket.map_err(|error| failure(doing, error))
+        });
+        Submission::under_way(async move {
+            let appended = submitted?.await;
+            appended
+                .map(recorded)
+                .map_err(|error| failure(doing, error))
+        })
     }
 
     fn select_events(
@@ -321,33 +339,24 @@ impl DcbRecorder for LogRecorder {
     }
 }
 
-#[derive(Debug)]
-struct LogSubscription(annals_engine::Subscription);
+/// A batch of these events, once they are within the limits.
+fn batch_of(events: Vec<StoredEvent>, durability: Durability) -> Result<Batch, PersistenceError> {
+    events.iter().try_for_each(StoredEvent::check)?;
+    let mut batch = Batch::new().durability(match durability {
+        Durability::Sync => annals_engine::Durability::Sync,
+        Durability::Buffered => annals_engine::Durability::Buffered,
+    });
+    events
+        .into_iter()
+        .for_each(|event| batch.push(new_event(event)));
+    Ok(batch)
+}
 
-impl Follow for LogSubscription {
-    fn next_within(
-        &mut self,
-        timeout: Option<Duration>,
-    ) -> Option<Result<Notification, PersistenceError>> {
-        let event = match timeout {
-            Some(timeout) => self.0.next_timeout(timeout),
-            None => self.0.next(),
-        };
-        Some(event?.map_err(read_failure).and_then(owned_notification))
-    }
-
-    fn position(&self) -> u64 {
-        self.0.position()
-    }
-
-    fn is_stopped(&self) -> bool {
-        self.0.is_stopped()
-    }
-
-    fn stop_handle(&self) -> StopHandle {
-        let handle = self.0.stop_handle();
-        StopHandle::new(move || handle.stop())
-    }
+fn recorded(appended: Appended) -> Vec<Recorded> {
+    let time_us = Some(appended.time_us);
+    (appended.first..=appended.last)
+        .map(|position| Recorded { position, time_us })
+        .collect()
 }
 
 fn versions(select: SelectEvents) -> (Bound<u64>, Bound<u64>) {
@@ -539,6 +548,7 @@ fn failure(doing: &'static str, error: annals_engine::Error) -> PersistenceError
             recorded: found,
         },
         Error::Closed => PersistenceError::Closed,
+        Error::Busy => PersistenceError::Busy,
         error @ Error::Limit { .. } => PersistenceError::TooLarge {
             source: error.into(),
         },

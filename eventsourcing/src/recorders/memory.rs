@@ -105,6 +105,10 @@ impl Recorder for MemoryRecorder {
         self.shared.changed.notify_all();
         Ok(())
     }
+
+    fn blocks(&self) -> bool {
+        false
+    }
 }
 
 impl AggregateRecorder for MemoryRecorder {

@@ -6,6 +6,7 @@
 )]
 
 mod application;
+mod awaiting;
 mod dcb;
 mod dcb_models;
 mod dcb_snapshots;
