@@ -9,7 +9,7 @@ use annals::{
     Aggregate, AggregateId, Application, ApplicationBuilder, CacheOptions, Durability, Error,
     Event, LogRecorder, MemoryRecorder, Root,
 };
-use annals_engine::Log;
+use annals_engine::{Batch, Log, NewEvent};
 use annals_segments::{Clock, SystemClock};
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
@@ -139,9 +139,38 @@ fn main() {
         "{:<34} {:>12} {:<9} {:>10}   Python's library, in memory / SQLite",
         "", "a second", "", "goal"
     );
+    appends(&bench);
     edits(&bench);
     saves(&bench);
     loads(&bench);
+}
+
+/// What an edit rests on: the log alone, with an event of the same size.
+fn appends(bench: &Bench) {
+    let figure = Figure {
+        name: "append of one event, log alone",
+        unit: "appends",
+        goal: None,
+        python: "90,000-137,000 / 249-267 (recorder alone)",
+    };
+    if !bench.wants(figure.name) {
+        return;
+    }
+    let store = Store::new();
+    let log = Log::open(store.dir.path().join("log")).expect("the log opens");
+    let payload = br#"{"amount":-4321,"reference":"transfer-00000001"}"#;
+    let mut number = 0_u128;
+    bench.run(&figure, || {
+        for _ in 0..100_000 {
+            number += 1;
+            let event = NewEvent::new("Moved", payload.to_vec())
+                .aggregate(uuid::Uuid::from_u128(number * 48_271 % 100))
+                .event_id(uuid::Uuid::from_u128(number));
+            let batch = Batch::from(event).durability(annals_engine::Durability::Buffered);
+            let _ = log.append(batch).expect("the disk takes it");
+        }
+        100_000
+    });
 }
 
 fn edits(bench: &Bench) {

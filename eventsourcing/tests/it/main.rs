@@ -5,6 +5,13 @@
     reason = "a helper of a test fails as the test does"
 )]
 
+#[path = "../../examples/cargo_shipping.rs"]
+mod cargo_shipping;
+#[path = "../../examples/content_management.rs"]
+mod content_management;
+#[path = "../../examples/shop_aggregates.rs"]
+mod shop_aggregates;
+
 mod application;
 mod awaiting;
 mod dcb;

@@ -377,6 +377,51 @@ fn snapshots_that_the_application_was_not_built_for_are_refused() {
 }
 
 #[test]
+fn an_aggregate_whose_first_events_were_dropped_goes_on_from_its_snapshot() {
+    let log = annals_engine::Log::options()
+        .segment_len(1 << 20)
+        .open_in_memory()
+        .unwrap();
+    let recorder = Arc::new(LogRecorder::from(log));
+    let app = Application::builder(recorder.clone())
+        .snapshots(recorder.clone())
+        .snapshot_every::<Account>(0)
+        .build()
+        .unwrap();
+    let mut account = account(&app, 4);
+    app.take_snapshot::<Account>(account.id(), None).unwrap();
+    let filler = |version: u64| {
+        let event_id = uuid::Uuid::from_u128(version.into());
+        let event = StoredEvent::new(event_id, "Filler", vec![0; 200_000]);
+        event.of(AggregateId::text("filler").unwrap(), version)
+    };
+    for version in 1..=12 {
+        let recorder: &dyn annals::AggregateRecorder = &*recorder;
+        recorder
+            .insert_events(vec![filler(version)], Durability::Sync)
+            .unwrap();
+    }
+    let dropped = recorder.log().truncate_before(12).unwrap();
+    assert!(dropped.first_position > 1, "{dropped:?}");
+
+    assert_same(
+        &app.repository().get::<Account>(account.id()).unwrap(),
+        &account,
+    );
+    deposit(&app, &mut account, 2);
+    assert_same(
+        &app.repository().get::<Account>(account.id()).unwrap(),
+        &account,
+    );
+    // Nobody can tell what it was before.
+    let before = app
+        .repository()
+        .get_at::<Account>(account.id(), 2)
+        .unwrap_err();
+    assert!(matches!(before, Error::Persistence { .. }), "{before:?}");
+}
+
+#[test]
 fn snapshots_lie_beside_the_log_and_may_be_lost() {
     let dir = tempfile::tempdir().unwrap();
     let open = || {
