@@ -72,3 +72,14 @@ pub use recorders::{LogRecorder, MemoryRecorder};
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;
+
+/// So are those in the book, a struct for each of its pages with programs.
+#[cfg(doctest)]
+mod book {
+    #[doc = include_str!("../../docs/tutorial/1-first-steps.md")]
+    struct FirstSteps;
+    #[doc = include_str!("../../docs/tutorial/2-aggregates.md")]
+    struct Aggregates;
+    #[doc = include_str!("../../docs/tutorial/3-applications.md")]
+    struct Applications;
+}

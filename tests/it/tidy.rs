@@ -117,6 +117,30 @@ fn lines_with(words: &[&str]) -> Vec<String> {
 }
 
 #[test]
+fn every_page_of_the_book_is_listed_and_its_programs_are_run() {
+    let files = files();
+    let text = |wanted: &str| {
+        let found = files.iter().find(|(path, _)| path == wanted);
+        found.map_or("", |(_, text)| text.as_str())
+    };
+    let (summary, included) = (text("docs/SUMMARY.md"), text("eventsourcing/src/lib.rs"));
+    let pages = files.iter().filter_map(|(path, text)| {
+        let page = path.strip_prefix("docs/")?;
+        (page.ends_with(".md") && page != "SUMMARY.md").then_some((page, text))
+    });
+    let mut broken = Vec::new();
+    for (page, text) in pages {
+        if !summary.contains(&format!("]({page})")) {
+            broken.push(format!("{page} is not in SUMMARY.md"));
+        }
+        if text.contains("```rust") && !included.contains(&format!("docs/{page}")) {
+            broken.push(format!("the programs of {page} are run by nobody"));
+        }
+    }
+    assert_none(broken, "the book");
+}
+
+#[test]
 fn every_crate_says_what_it_is_and_follows_the_lints_of_the_workspace() {
     let manifests = files()
         .into_iter()
