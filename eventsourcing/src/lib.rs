@@ -63,10 +63,9 @@ pub use persistence::{
     SelectEvents, SelectNotifications, SnapshotRecorder, StopHandle, StoredEvent, Subscription,
     Tracking, TrackingRecorder, TranscodeError, Transcoder, UnknownEvents,
 };
-pub use recorders::{LogModelSnapshots, LogRecorder, MemoryRecorder, MemorySnapshots};
 #[cfg(feature = "async")]
 pub use persistence::{NotificationStream, Outcome, Submission, Unblocked, unblock};
-pub use recorders::{LogRecorder, MemoryRecorder};
+pub use recorders::{LogModelSnapshots, LogRecorder, MemoryRecorder, MemorySnapshots};
 
 /// The programs in the README are compiled and run with the other examples.
 #[cfg(doctest)]
