@@ -28,6 +28,7 @@ use annals_segments::format::{
     BACKUP_FILE, FormatError, LOCK_FILE, MANIFEST_FILES, SEGMENT_LEN_MAX, file_checksum,
     segment_file_name, versions_file_name,
 };
+use annals_segments::planted::{Bug, is_planted};
 use annals_segments::{DiskLock, OpenMode, link_finished, write_filled, write_finished};
 
 use crate::directory::{Directory, corrupt};
@@ -303,7 +304,7 @@ impl Bringing<'_> {
             let bytes = segment.bytes()?;
             let end = match watermark {
                 // Who reads only shows nothing else.
-                _ if inner.read_only => bytes.len(),
+                _ if inner.read_only || is_planted(Bug::BackUpUnsynced) => bytes.len(),
                 Some(watermark) if watermark.segment == segment.number => {
                     bytes.len().min(watermark.end as usize)
                 }

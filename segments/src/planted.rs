@@ -43,11 +43,13 @@ pub enum Bug {
     SkipLock,
     /// A forked child is taken for the process that opened the log.
     SkipForkCheck,
+    /// A backup takes what is not durable, too.
+    BackUpUnsynced,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::AckBeforeSync,
         Self::SkipVersionCheck,
         Self::SkipDirectorySync,
@@ -67,6 +69,7 @@ impl Bug {
         Self::IgnoreReadIo,
         Self::SkipLock,
         Self::SkipForkCheck,
+        Self::BackUpUnsynced,
     ];
 }
 

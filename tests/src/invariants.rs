@@ -137,6 +137,17 @@ pub struct Following {
     pub position: Option<u64>,
 }
 
+/// A copy of the log in a directory of its own, a backup or what was restored from one, that was asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Copied {
+    /// Where.
+    pub dir: &'static str,
+    /// When.
+    pub at: u64,
+    /// When it was done, and the last position in it.
+    pub done: Option<(u64, u64)>,
+}
+
 /// How a process ended: what was acknowledged as buffered survives the one and not the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
@@ -166,6 +177,8 @@ pub struct History {
     pub followings: Vec<Following>,
     /// Snapshots put: aggregate, version, payload.
     pub snapshots: Vec<(AggregateId, u64, Vec<u8>)>,
+    /// Copies of the log.
+    pub copies: Vec<Copied>,
 }
 
 impl History {
@@ -223,9 +236,13 @@ impl History {
         (known.min(issued), issued)
     }
 
-    /// How many batches must survive a loss of power at `at`, and what was seen until then: the demands on a state.
+    /// How many batches must survive a loss of power at `at`, what was seen until then, and what of it must be in copies:
+    /// the demands on a state.
     pub fn least(&self, at: u64) -> usize {
-        self.bounds(at, End::PowerCut).0 + self.seen_upto(at) as usize
+        let copies = self.copies.iter().filter_map(|copied| copied.done);
+        let copied = copies.filter(|(done, _)| *done <= at);
+        let copied: u64 = copied.map(|(_, last)| last).sum();
+        self.bounds(at, End::PowerCut).0 + (self.seen_upto(at) + copied) as usize
     }
 
     fn seen_upto(&self, at: u64) -> u64 {
@@ -294,6 +311,42 @@ impl History {
                 position,
             });
         }
+    }
+
+    /// Copies of the log, of which `head` events were found behind an end at time `at`: each is whole, as far as it was
+    /// done, and holds nothing that is not in the log; or it is none, and says so, and was never done.
+    ///
+    /// # Errors
+    /// The promise that is broken.
+    pub fn check_copies(
+        &self,
+        at: u64,
+        head: u64,
+        open: impl Fn(&str) -> Result<Log, Error>,
+    ) -> Kept {
+        let asked: Vec<&Copied> = self.copies.iter().filter(|one| one.at <= at).collect();
+        for dir in asked.iter().map(|one| one.dir).collect::<BTreeSet<_>>() {
+            let of_it = asked.iter().filter(|one| one.dir == dir);
+            let done = of_it.filter_map(|one| one.done.filter(|(done, _)| *done <= at));
+            let least = done.map(|(_, last)| last).max();
+            let log = match open(dir) {
+                Ok(log) => log,
+                Err(Error::NotALog { .. }) if least.is_none() => continue,
+                Err(error) => return Err(breach("I8", format!("{dir} does not open: {error}"))),
+            };
+            let found = self.check_read_only(&log, at)?;
+            keep!(
+                "I1",
+                least.is_none_or(|least| found >= least),
+                "{dir} ends at {found}, expected {least:?}"
+            );
+            keep!(
+                "I4",
+                found <= head,
+                "{dir} ends at {found}, the log at {head}"
+            );
+        }
+        Ok(())
     }
 
     /// Opened over what an end at time `at` has left: what is there, when all promises are kept.

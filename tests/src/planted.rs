@@ -24,6 +24,7 @@ const FINDERS: [(&str, &[Bug]); 13] = [
             Bug::TrustTornFrame,
             Bug::RecoverOneLess,
             Bug::WatermarkBeforeSync,
+            Bug::BackUpUnsynced,
         ],
     ),
     ("io-faults", &[Bug::TrustUnprovenTail, Bug::NoPoison]),

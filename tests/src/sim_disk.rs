@@ -11,6 +11,7 @@
 //! - It is strict: no sync of a file covers its name, or another file. Directories are durable once made.
 //! - Bytes beside a torn write stay as they were.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -95,7 +96,15 @@ impl SimDisk {
         };
         // A file without a name is out of reach.
         state.seen = vec![nothing(); state.now.files.len()];
+        let mut first_names: BTreeMap<Inode, &Path> = BTreeMap::new();
         for (path, inode) in &state.now.names {
+            // In memory, too, names of one file are names of one file.
+            if let Some(first) = first_names.get(inode) {
+                memory.remove(path).expect(IN_MEMORY);
+                memory.hard_link(first, path).expect(IN_MEMORY);
+                continue;
+            }
+            first_names.insert(*inode, path);
             state.seen[*inode] = memory
                 .open(path, OpenMode::ReadWrite)
                 .expect("it has a name");
@@ -401,10 +410,26 @@ impl Disk for SimDisk {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.check(Step::Rename, to)?;
         let mut state = self.state.lock();
+        let inode = state.now.names.get(from);
+        if inode.is_some() && inode == state.now.names.get(to) {
+            // Of two names of one file neither goes.
+            return Ok(());
+        }
         self.memory.rename(from, to)?;
         if let Some(inode) = state.now.names.remove(from) {
             state.now.names.insert(to.to_owned(), inode);
             state.push_name(inode, PendingOp::Rename(from.to_owned(), to.to_owned()));
+        }
+        Ok(())
+    }
+
+    fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.check(Step::Link, to)?;
+        let mut state = self.state.lock();
+        self.memory.hard_link(from, to)?;
+        if let Some(inode) = state.now.names.get(from).copied() {
+            state.now.names.insert(to.to_owned(), inode);
+            state.push_name(inode, PendingOp::Create(to.to_owned()));
         }
         Ok(())
     }

@@ -221,6 +221,9 @@ impl Case<'_> {
             "head {}, a reader was shown {shown}",
             found.head
         );
+        self.history.check_copies(self.at, found.head, |dir| {
+            small_log(disk.clone(), self.seed).open_read_only(dir)
+        })?;
         if !self.seed.is_multiple_of(4) {
             let _ = disk.end(None);
             return Ok(found);

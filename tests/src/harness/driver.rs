@@ -7,18 +7,23 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use annals_engine::{
-    AggregateId, Batch, Direction, Durability, Error, Expected, Log, NewEvent, Query, Subscription,
+    AggregateId, BackupMode, Batch, Direction, Durability, Error, Expected, Log, LogOptions,
+    NewEvent, Query, Subscription,
 };
 use uuid::Uuid;
 
 use crate::invariants::{
-    Breach, End, Fact, Following, Found, History, Issued, Told, Truncation, breach,
+    Breach, Copied, End, Fact, Following, Found, History, Issued, Told, Truncation, breach,
 };
 use crate::sim_disk::{SimDisk, Snapshot, Spared};
 use crate::{SeededRandom, WildClock, id, small_log};
 
 /// Where the log lies.
 pub const DIR: &str = "/log";
+/// Where its backup lies.
+pub const BACKUP_DIR: &str = "/backup";
+/// Where what is made of the backup lies.
+pub const RESTORED_DIR: &str = "/restored";
 
 /// Why a workload does not go on.
 #[derive(Debug)]
@@ -526,6 +531,69 @@ impl Driver {
         Ok(())
     }
 
+    /// Makes a backup, or brings the one that is there up to date, and judges it.
+    pub fn back_up(&mut self, mode: BackupMode) -> Step {
+        let durable = self.log().durable_head();
+        self.copy_to(BACKUP_DIR, |log, _| {
+            let report = log.backup(BACKUP_DIR, mode, |_, _| {})?;
+            Ok((report.last_position, report.damages.is_empty()))
+        })?;
+        let last = self.history.copies.last().and_then(|copied| copied.done);
+        keep_step(
+            "I1",
+            last.is_none_or(|(_, last)| last >= durable),
+            &format!("a backup ends at {last:?}, {durable} was durable before"),
+        )
+    }
+
+    /// Makes a log of the backup, and judges it.
+    pub fn restore(&mut self) -> Step {
+        let restored = self.copy_to(RESTORED_DIR, |_, options| {
+            let report = options.restore(BACKUP_DIR, RESTORED_DIR, |_, _| {})?;
+            Ok((report.last_position, true))
+        });
+        match restored {
+            // It is the other log that takes nothing more then, not this one.
+            Err(Stop::Failed(Error::Indeterminate { .. } | Error::Poisoned { .. }))
+                if self.disk.struck() > 0 =>
+            {
+                Ok(())
+            }
+            restored => restored,
+        }
+    }
+
+    fn copy_to(
+        &mut self,
+        dir: &'static str,
+        copy: impl FnOnce(&Log, LogOptions) -> Result<(u64, bool), Error>,
+    ) -> Step {
+        if self.disk.reads_wrong() {
+            // What is copied then is what was read: nobody can say what it is.
+            self.history.copies.retain(|copied| copied.dir != dir);
+            let options = small_log(self.disk.clone(), self.seed);
+            return Ok(copy(self.log(), options).map(drop)?);
+        }
+        self.history.copies.push(Copied {
+            dir,
+            at: self.now(),
+            done: None,
+        });
+        let (last, is_sound) = copy(self.log(), small_log(self.disk.clone(), self.seed))?;
+        keep_step("I7", is_sound, "a backup of a sound log tells of damage")?;
+        let done = Some((self.now(), last));
+        if let Some(copied) = self.history.copies.last_mut() {
+            copied.done = done;
+        }
+        self.check_copies(self.log().durable_head())
+    }
+
+    /// Judges the copies of the log, of which `head` events are durable.
+    fn check_copies(&self, head: u64) -> Step {
+        let open = |dir: &str| small_log(self.disk.clone(), self.seed).open_read_only(dir);
+        Ok(self.history.check_copies(u64::MAX, head, open)?)
+    }
+
     /// Sets a follower, or removes it.
     pub fn follow(&mut self, name: &str, position: Option<u64>) -> Step {
         self.history.followings.push(Following {
@@ -664,6 +732,9 @@ impl Driver {
             self.open()?;
             let count = self.history.batches.len();
             let head = self.history.head();
+            if !self.disk.has_faults() {
+                self.check_copies(head)?;
+            }
             Found {
                 batches: count,
                 least: count,

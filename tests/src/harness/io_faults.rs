@@ -121,7 +121,7 @@ fn failings(step: Step, which: u64) -> Vec<Failing> {
         Step::Write | Step::Sync | Step::Allocate | Step::SetLen => {
             errnos(&[EIO, ENOSPC, EDQUOT, EROFS])
         }
-        Step::SyncDir | Step::Rename | Step::Remove => errnos(&[EIO, ENOSPC, EROFS]),
+        Step::SyncDir | Step::Rename | Step::Remove | Step::Link => errnos(&[EIO, ENOSPC, EROFS]),
     };
     match step {
         Step::Read => failings.extend([

@@ -3,7 +3,7 @@
 //! Each has a few dozen calls that change the disk, so that a crash can be tried at every one of them, with every
 //! choice of what survives.
 
-use annals_engine::{Expected, Query, QueryItem};
+use annals_engine::{BackupMode, Expected, Query, QueryItem};
 
 use super::driver::{Draft, Driver, Step};
 use crate::SeededRandom;
@@ -77,6 +77,11 @@ workloads![
     reader_beside_roll,
     reader_beside_truncation,
     subscriber,
+    backup,
+    backup_brought_up_to_date,
+    backup_beside_truncation,
+    backup_made_again,
+    restore,
     checkpoint,
     folding,
     mixed,
@@ -590,6 +595,70 @@ fn subscriber(run: &mut Driver, random: &SeededRandom) -> Step {
     }
     run.sync()?;
     run.poll()
+}
+
+fn backup_mode(random: &SeededRandom) -> BackupMode {
+    match below(random, 2) {
+        0 => BackupMode::Link,
+        _ => BackupMode::Copy,
+    }
+}
+
+fn backup(run: &mut Driver, random: &SeededRandom) -> Step {
+    run.open()?;
+    for _ in 0..4 {
+        let draft = Draft::of(name(random), len(random));
+        run.append(at_times_buffered(draft, random))?;
+    }
+    run.back_up(backup_mode(random))?;
+    run.append(Draft::of("a", len(random)))
+}
+
+fn backup_brought_up_to_date(run: &mut Driver, random: &SeededRandom) -> Step {
+    run.open()?;
+    run.back_up(BackupMode::Link)?;
+    rolled(run, random)?;
+    run.back_up(BackupMode::Link)?;
+    run.append(Draft::of("a", len(random)).buffered())?;
+    run.close()?;
+    run.open()?;
+    run.append(Draft::of("b", len(random)))?;
+    run.back_up(backup_mode(random))
+}
+
+fn backup_beside_truncation(run: &mut Driver, random: &SeededRandom) -> Step {
+    run.open()?;
+    rolled(run, random)?;
+    run.back_up(BackupMode::Link)?;
+    run.truncate(8)?;
+    run.back_up(backup_mode(random))?;
+    run.append(Draft::of("a", len(random)))
+}
+
+/// After crashes in between.
+fn backup_made_again(run: &mut Driver, random: &SeededRandom) -> Step {
+    run.open()?;
+    rolled(run, random)?;
+    run.back_up(BackupMode::Link)?;
+    run.append(Draft::of("a", len(random)).buffered())?;
+    run.kill();
+    run.open()?;
+    run.back_up(BackupMode::Link)?;
+    run.append(Draft::of("a", len(random)).buffered())?;
+    run.cut_power(Spared::Some(random));
+    run.open()?;
+    run.append(Draft::of("c", len(random)))?;
+    run.back_up(BackupMode::Link)
+}
+
+fn restore(run: &mut Driver, random: &SeededRandom) -> Step {
+    run.open()?;
+    rolled(run, random)?;
+    run.truncate(6)?;
+    run.append(Draft::of("a", len(random)))?;
+    run.back_up(BackupMode::Link)?;
+    run.append(Draft::of("b", len(random)))?;
+    run.restore()
 }
 
 fn checkpoint(run: &mut Driver, random: &SeededRandom) -> Step {

@@ -37,11 +37,13 @@ pub enum Step {
     List,
     /// `try_lock`.
     Lock,
+    /// `hard_link`; the path is the new one.
+    Link,
 }
 
 impl Step {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::OpenToRead,
         Self::OpenToWrite,
         Self::Create,
@@ -58,6 +60,7 @@ impl Step {
         Self::Remove,
         Self::List,
         Self::Lock,
+        Self::Link,
     ];
 
     /// Whether the call may change anything.
@@ -75,7 +78,8 @@ impl Step {
             | Self::CreateDir
             | Self::SyncDir
             | Self::Rename
-            | Self::Remove => true,
+            | Self::Remove
+            | Self::Link => true,
         }
     }
 }

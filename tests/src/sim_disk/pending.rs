@@ -23,7 +23,7 @@ pub enum PendingOp {
     SetLen(u64),
     /// A file was made at least so long.
     Extend(u64),
-    /// A name was given to a new file.
+    /// A name was given to a file, new or not.
     Create(PathBuf),
     /// A file changed its name.
     Rename(PathBuf, PathBuf),

@@ -31,6 +31,40 @@ fn a_synced_file_without_a_synced_name_is_gone_or_there_whole() {
 }
 
 #[test]
+fn a_second_name_is_one_of_the_same_file_and_durable_on_its_own() {
+    let disk = SimDisk::default();
+    disk.create_dir(Path::new("/dir")).unwrap();
+    let file = create(&disk, "/a");
+    file.write_all_at(b"old", 0).unwrap();
+    file.sync_data().unwrap();
+    disk.sync_dir(Path::new("/")).unwrap();
+    let (a, b) = (Path::new("/a"), Path::new("/dir/b"));
+    disk.hard_link(a, b).unwrap();
+    let lost = disk.snapshot().power_cut(Spared::Nothing);
+    assert_eq!(
+        (bytes(&lost, "/a").is_some(), bytes(&lost, "/dir/b")),
+        (true, None)
+    );
+    disk.sync_dir(Path::new("/dir")).unwrap();
+    // Over the next process, too.
+    let disk = disk.restarted();
+    let file = disk.open(b, OpenMode::ReadWrite).unwrap();
+    file.write_all_at(b"new", 0).unwrap();
+    let seen = disk.open(a, OpenMode::Read).unwrap();
+    assert_eq!(seen.read_all(3).unwrap(), b"new");
+    let left = disk.snapshot().power_cut(Spared::Nothing);
+    assert_eq!(bytes(&left, "/dir/b").unwrap(), b"old");
+    file.sync_data().unwrap();
+    disk.remove(a).unwrap();
+    disk.sync_dir(Path::new("/")).unwrap();
+    let left = disk.snapshot().power_cut(Spared::Nothing);
+    assert_eq!(
+        (bytes(&left, "/a"), bytes(&left, "/dir/b").unwrap()),
+        (None, b"new".to_vec())
+    );
+}
+
+#[test]
 fn each_write_is_lost_kept_or_torn_on_its_own() {
     let disk = SimDisk::default();
     let file = create(&disk, "/a");
