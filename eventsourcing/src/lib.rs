@@ -54,6 +54,9 @@ pub use domain::{
     EventType, FIRST_VERSION, Metadata, Pure, Root, Snapshot, Topics, UpcastError, Upcaster,
     topic_of, topics_of,
 };
+/// Ids of aggregates and events are those of this crate.
+pub use uuid;
+
 #[cfg(feature = "macros")]
 pub use macros::{Event, aggregate};
 pub use persistence::{

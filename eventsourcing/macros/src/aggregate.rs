@@ -254,8 +254,8 @@ impl Expansion {
     fn constructors(&self) -> TokenStream {
         let (aggregate, events) = (&self.aggregate, &self.options.events);
         let functions = self.events.iter().filter(|event| event.is_first).map(|event| {
-            let (vis, name, attributes) =
-                (&event.function.vis, &event.function.sig.ident, &event.function.attrs);
+            let ImplItemFn { vis, sig, attrs: attributes, .. } = &event.function;
+            let (token, name) = (&sig.fn_token, &sig.ident);
             let inputs = unbound(&event.function.sig.inputs);
             let is_taken = event.fields.iter().any(|field| field.ident == "id");
             let id = format_ident!("{}", if is_taken { "aggregate_id" } else { "id" });
@@ -288,7 +288,7 @@ impl Expansion {
                     clippy::new_ret_no_self, clippy::too_many_arguments, unused_variables,
                     reason = "fields of an event are as many as they are"
                 )]
-                #vis fn #name(#parameter #(#inputs),*) -> ::annals::Root<Self> { #body }
+                #vis #token #name(#parameter #(#inputs),*) -> ::annals::Root<Self> { #body }
             }
         });
         quote!(impl #aggregate { #(#functions)* })

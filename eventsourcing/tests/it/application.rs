@@ -371,6 +371,18 @@ fn a_closed_application_saves_nothing_and_keeps_the_events_pending() {
 }
 
 #[test]
+fn ids_are_random_or_ordered() {
+    let [app, _] = applications();
+    let version = |id: AggregateId| id.as_uuid().unwrap().get_version_num();
+    assert_eq!(
+        (version(app.new_id()), version(app.new_ordered_id())),
+        (4, 7)
+    );
+    assert_ne!(app.new_id(), app.new_id());
+    assert_ne!(app.new_ordered_id(), app.new_ordered_id());
+}
+
+#[test]
 fn an_option_out_of_range_is_refused() {
     let refused = Application::builder(Arc::new(MemoryRecorder::new()))
         .section_size(0)
