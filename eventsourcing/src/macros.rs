@@ -99,7 +99,35 @@ pub use annals_macros::Event;
 ///   first, as anything that [is one](crate::AggregateId): [`Application::new_id`](crate::Application::new_id)'s, a UUID.
 /// - **`trait DogCommands`** for [`Root<Dog>`](crate::Root) with the other events and the commands; import it where it
 ///   is used in another module. Methods keep their visibility (one trait each), so an event that is private happens through
-///   commands only.
+///   commands only:
+///
+/// ```compile_fail,E0599
+/// mod dogs {
+///     pub struct Dog;
+///
+///     #[annals::aggregate]
+///     impl Dog {
+///         #[event(Registered)]
+///         pub fn register() -> Self {
+///             Dog
+///         }
+///
+///         #[event(TrickAdded)]
+///         fn add_trick(&mut self, trick: String) {}
+///
+///         #[command]
+///         pub fn teach(&mut self, trick: &str) {
+///             self.add_trick(trick.to_owned());
+///         }
+///     }
+/// }
+///
+/// use dogs::{Dog, DogCommands};
+///
+/// let mut fido = Dog::register(annals::uuid::Uuid::nil());
+/// fido.teach("sit");
+/// fido.add_trick("roll over".to_owned()); // No such method here.
+/// ```
 ///
 /// Methods without an attribute are the state's own; `Root<Dog>` gives those with `&self`. So one that creates an
 /// aggregate after a check is `pub fn try_register(id: AggregateId, …) -> Result<Root<Dog>, …>` without an attribute, and

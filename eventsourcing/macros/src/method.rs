@@ -39,7 +39,7 @@ pub(crate) struct Field {
     pub(crate) ty: Type,
     /// Whether the parameter is `impl Into` that type.
     pub(crate) is_into: bool,
-    /// `#[event(tag)]`, and those of serde.
+    /// `#[event(tag)]`, those of serde, and docs.
     pub(crate) attributes: Vec<Attribute>,
 }
 
@@ -142,12 +142,14 @@ impl EventMethod {
 
 impl Field {
     fn read(parameter: &mut PatType, problems: &mut Problems) -> Option<Self> {
-        let (attributes, others) =
-            std::mem::take(&mut parameter.attrs)
-                .into_iter()
-                .partition(|attribute| {
-                    attribute.path().is_ident("event") || attribute.path().is_ident("serde")
-                });
+        let of_field = |attribute: &Attribute| {
+            ["event", "serde", "doc"]
+                .iter()
+                .any(|name| attribute.path().is_ident(name))
+        };
+        let (attributes, others) = std::mem::take(&mut parameter.attrs)
+            .into_iter()
+            .partition(of_field);
         parameter.attrs = others;
         let ident = match &*parameter.pat {
             Pat::Ident(pattern) if pattern.by_ref.is_none() && pattern.subpat.is_none() => {

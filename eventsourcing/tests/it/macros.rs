@@ -356,3 +356,51 @@ fn an_id_can_be_made_of_what_the_first_event_says() {
     assert_ne!(page.id(), Page::create("goodbye").id());
     assert_eq!(topic_of(&page.pending()[0].event), Some("Page.Created"));
 }
+
+/// A state need not be a struct, and a field may be called as parameters of the macro's own are.
+#[derive(Debug, PartialEq)]
+enum Lamp {
+    On { id: u8 },
+    Off,
+}
+
+#[aggregate(events = LampHappened, commands = LampSwitches)]
+impl Lamp {
+    #[event(Mounted)]
+    fn mount(
+        /// Number of the lamp, not of the aggregate.
+        id: u8,
+        event: u8,
+    ) -> Self {
+        Lamp::On { id }
+    }
+
+    #[event(SwitchedOff)]
+    fn switch_off(&mut self) {
+        *self = Lamp::Off;
+    }
+
+    /// Creating can be refused, too: before the first event.
+    fn try_mount(id: AggregateId, lamp: u8) -> Result<Root<Self>, &'static str> {
+        match lamp {
+            0 => Err("lamps are counted from 1"),
+            lamp => Ok(Self::mount(id, lamp, 0)),
+        }
+    }
+}
+
+#[test]
+fn a_state_may_be_an_enum_and_creating_it_refused() {
+    given_nothing()
+        .create(|id| Lamp::try_mount(id, 0))
+        .then_error("lamps are counted from 1");
+    given_nothing()
+        .create(|id| Lamp::try_mount(id, 1))
+        .then([LampHappened::Mounted { id: 1, event: 0 }])
+        .and_state(|lamp| assert_eq!(**lamp, Lamp::On { id: 1 }));
+    given::<Lamp>([LampHappened::Mounted { id: 1, event: 0 }])
+        .when(LampSwitches::switch_off)
+        .then([LampHappened::SwitchedOff {}])
+        .and_state(|lamp| assert_eq!(**lamp, Lamp::Off))
+        .and_replay();
+}
