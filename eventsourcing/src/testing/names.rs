@@ -45,10 +45,11 @@ impl StoredNames {
         Self::default().and::<E>()
     }
 
-    /// Those of another event type, too.
+    /// Those of another event type, too. Several types may read what is stored under one name, each the fields it needs.
     ///
     /// # Panics
-    /// When it has none, or one of those that are there: who reads events by name would take one for the other.
+    /// When it has none, or has another schema version of a name that is there: what one of the two writes the other could
+    /// not read.
     #[track_caller]
     #[must_use]
     pub fn and<E: Event>(mut self) -> Self {
@@ -59,10 +60,10 @@ impl StoredNames {
             "{type_name}: its serde form names no topic; see `annals::Event`"
         );
         for (name, version) in own {
-            let other = self.versions.insert(name.clone(), version);
+            let other = *self.versions.entry(name.clone()).or_insert(version);
             assert!(
-                other.is_none(),
-                "{type_name}: {name:?} is a name of another event type as well; give it another"
+                other == version,
+                "{type_name}: {name:?} has schema version {version}, and {other} in another event type; give both the same"
             );
         }
         self
@@ -210,8 +211,20 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "a name of another event type as well")]
-    fn two_types_do_not_share_a_name() {
-        let _ = StoredNames::of::<LampEvent>().and::<LampEvent>();
+    fn two_types_may_read_one_name_in_one_version_only() {
+        let names = StoredNames::of::<LampEvent>();
+        assert_eq!(names.clone().and::<LampEvent>(), names);
+        let text = std::panic::catch_unwind(|| StoredNames::of::<LampEvent>().and::<Pressed>());
+        let text = text.unwrap_err().downcast::<String>().unwrap();
+        assert!(
+            text.contains("\"Switched\" has schema version 1, and 2 in another"),
+            "{text}"
+        );
     }
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(rename = "Switched")]
+    struct Pressed;
+
+    impl Event for Pressed {}
 }
