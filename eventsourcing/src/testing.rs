@@ -50,7 +50,7 @@
 //! ```
 //!
 //! An aggregate written by hand is tested the same way (`.when(|dog| dog.trigger(…))`), and a [`Decider`](crate::Decider)
-//! by [`given_pure`], whose `when` takes a command.
+//! by [`given_pure`], whose `when` takes a command. Decisions without aggregates begin with [`given_events`].
 //!
 //! What is checked without being asked for: that the given events are ones the aggregate begins with, that every event
 //! which happened is stored and read back as it was, and that a replay leaves the state in which it happened (where
@@ -58,9 +58,11 @@
 //!
 //! [`stored`] reads an event as an older program stored it; [`StoredNames`] sees to it that no stored name is lost.
 
+mod decision;
 mod given;
 mod names;
 
+pub use decision::{Decision, GivenEvents, given_events};
 pub use given::{
     Created, Given, GivenPure, Happened, Outcome, Then, given, given_nothing, given_pure,
 };

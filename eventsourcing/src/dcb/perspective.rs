@@ -38,7 +38,7 @@ pub struct Outbox {
 
 impl<M: Models> Perspective<M> {
     /// Of models that nothing has been applied to, known up to nothing.
-    pub(super) fn new(mut models: M, mapper: Mapper) -> Self {
+    pub(crate) fn new(mut models: M, mapper: Mapper) -> Self {
         let leaves = leaves_of(&mut models);
         let boundaries: Vec<_> = leaves.iter().map(|leaf| leaf.boundary()).collect();
         drop(leaves);
@@ -177,7 +177,7 @@ impl<M: Models> Perspective<M> {
     }
 
     /// Applies what lies behind the last known position, in the boundary of any model.
-    pub(super) fn fold(&mut self, notifications: &[Notification]) -> Result<(), DcbError> {
+    pub(crate) fn fold(&mut self, notifications: &[Notification]) -> Result<(), DcbError> {
         let mapper = self.mapper.clone();
         for (leaf, boundary) in &mut self.parts() {
             for notification in notifications {
@@ -191,7 +191,7 @@ impl<M: Models> Perspective<M> {
     }
 
     /// Everything up to this position has been applied.
-    pub(super) fn known(&mut self, position: u64) {
+    pub(crate) fn known(&mut self, position: u64) {
         self.outbox.known = position;
     }
 

@@ -425,7 +425,7 @@ impl<E: Debug> fmt::Display for Refusal<'_, E> {
 }
 
 /// An error and its causes, in a line.
-struct Chain<'a>(&'a dyn std::error::Error);
+pub(super) struct Chain<'a>(pub(super) &'a dyn std::error::Error);
 
 impl fmt::Display for Chain<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

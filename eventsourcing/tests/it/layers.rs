@@ -25,7 +25,7 @@ fn each_layer_knows_only_those_below_it() {
         ("conformance", &["conformance", "persistence", "domain"]),
         (
             "testing",
-            &["testing", "application", "persistence", "domain"],
+            &["testing", "dcb", "application", "persistence", "domain"],
         ),
     ] {
         for (file, line) in code_of(layer) {
