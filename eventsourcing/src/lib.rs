@@ -84,4 +84,6 @@ mod book {
     struct Aggregates;
     #[doc = include_str!("../../docs/tutorial/3-applications.md")]
     struct Applications;
+    #[doc = include_str!("../../docs/tutorial/5-decisions.md")]
+    struct Decisions;
 }
