@@ -166,7 +166,9 @@ impl Directory {
         let path = self.file(BACKUP_FILE);
         match self.disk.open(&path, OpenMode::Read) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            _ => Err(Error::NotALog {
+            // Nobody knows what is there: that is no backup yet.
+            Err(error) => Err(Error::io(path, "look for a backup")(error)),
+            Ok(_) => Err(Error::NotALog {
                 path: self.path.clone(),
                 found: "the backup of a log, or one whose restoration was cut short".into(),
                 expected: "the log itself; restore it into another directory, or open this one read-only",

@@ -169,3 +169,19 @@ fn a_manifest_that_is_only_in_the_page_cache_is_written_again_before_the_other_c
         }
     }
 }
+
+/// Found by `syscalls`: a disk that could not say whether there is a `BACKUP` was told as the backup of a log, with the
+/// advice to restore it elsewhere.
+#[test]
+fn a_disk_that_cannot_look_for_a_backup_is_an_error_of_the_disk() {
+    let disk = SimDisk::default();
+    log_with_acknowledged_events(&disk).close().unwrap();
+    disk.set_hook(|step, path| match step {
+        Step::OpenToRead if path.ends_with("BACKUP") => Err(std::io::Error::from_raw_os_error(EIO)),
+        _ => Ok(()),
+    });
+    let opened = small_log(disk.clone(), 2).open(DIR);
+    assert!(matches!(opened, Err(Error::Io { .. })), "{opened:?}");
+    disk.clear_hook();
+    assert_eq!(small_log(disk, 3).open(DIR).unwrap().head(), 3);
+}
