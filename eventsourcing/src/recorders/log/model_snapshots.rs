@@ -1,12 +1,11 @@
 //! Snapshots of decision models beside a log, in its own store of snapshots.
 
-use annals_engine::{Log, NewEvent, Snapshot};
+use annals_engine::Log;
 
-use super::{LogRecorder, engine_id, failure, library_id};
+use super::snapshots::{new_snapshot, stored};
+use super::{LogRecorder, engine_id, failure};
 use crate::domain::AggregateId;
-use crate::persistence::{
-    Encoding, Origin, PersistenceError, Recorder, SnapshotRecorder, StoredEvent,
-};
+use crate::persistence::{PersistenceError, Recorder, SnapshotRecorder, StoredEvent};
 
 /// Keeps snapshots whose versions are positions of a log: those of decision models, which are no aggregates.
 ///
@@ -35,29 +34,10 @@ impl Recorder for LogModelSnapshots {
 
 impl SnapshotRecorder for LogModelSnapshots {
     fn insert_snapshot(&self, snapshot: StoredEvent) -> Result<(), PersistenceError> {
-        snapshot.check()?;
-        let Some(origin) = snapshot.origin else {
-            let topic = snapshot.topic;
-            return Err(PersistenceError::NoAggregate { topic });
-        };
-        let mut new = NewEvent::new(snapshot.topic, snapshot.payload);
-        if let Some(encoding) = snapshot.encoding {
-            new = new.encoding(annals_engine::Encoding {
-                codec: encoding.codec,
-                key_id: encoding.key_id,
-                plain_len: encoding.plain_len,
-            });
-        }
-        if let Some(digest) = snapshot.digest {
-            new = new.digest(digest);
-        }
-        let new = snapshot
-            .metadata
-            .into_iter()
-            .fold(new, |new, (key, value)| new.metadata(key, value));
+        let (name, position, new) = new_snapshot(snapshot)?;
         self.log
             .snapshots()
-            .put_at(engine_id(&origin.aggregate_id), origin.version, new)
+            .put_at(name, position, new)
             .map_err(|error| failure("store a snapshot", error))
     }
 
@@ -80,22 +60,4 @@ impl SnapshotRecorder for LogModelSnapshots {
             .delete(&engine_id(aggregate_id))
             .map_err(|error| failure("delete snapshots", error))
     }
-}
-
-fn stored(snapshot: Snapshot) -> Result<StoredEvent, PersistenceError> {
-    let origin = Origin {
-        aggregate_id: library_id(snapshot.aggregate_id)?,
-        version: snapshot.version,
-    };
-    Ok(StoredEvent {
-        origin: Some(origin),
-        metadata: snapshot.metadata.into_iter().collect(),
-        encoding: snapshot.encoding.map(|encoding| Encoding {
-            codec: encoding.codec,
-            key_id: encoding.key_id,
-            plain_len: encoding.plain_len,
-        }),
-        digest: snapshot.digest,
-        ..StoredEvent::new(uuid::Uuid::nil(), snapshot.topic, snapshot.payload)
-    })
 }

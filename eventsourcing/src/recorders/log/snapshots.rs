@@ -10,23 +10,9 @@ use crate::persistence::{Origin, PersistenceError, SnapshotRecorder, StoredEvent
 /// snapshot costs a sync.
 impl SnapshotRecorder for LogRecorder {
     fn insert_snapshot(&self, snapshot: StoredEvent) -> Result<(), PersistenceError> {
-        snapshot.check()?;
-        let Some(origin) = snapshot.origin else {
-            let topic = snapshot.topic;
-            return Err(PersistenceError::NoAggregate { topic });
-        };
-        let mut new = NewEvent::new(snapshot.topic, snapshot.payload);
-        if let Some(encoding) = snapshot.encoding {
-            new = new.encoding(engine_encoding(encoding));
-        }
-        if let Some(digest) = snapshot.digest {
-            new = new.digest(digest);
-        }
-        for (key, value) in snapshot.metadata {
-            new = new.metadata(key, value);
-        }
+        let (id, version, new) = new_snapshot(snapshot)?;
         let snapshots = self.log.snapshots();
-        let put = snapshots.put(engine_id(&origin.aggregate_id), origin.version, new);
+        let put = snapshots.put(id, version, new);
         put.map_err(|error| failure("store a snapshot", error))
     }
 
@@ -47,7 +33,29 @@ impl SnapshotRecorder for LogRecorder {
     }
 }
 
-fn stored(snapshot: Snapshot) -> Result<StoredEvent, PersistenceError> {
+/// What it is of, at which version, and the rest.
+pub(super) fn new_snapshot(
+    snapshot: StoredEvent,
+) -> Result<(annals_engine::AggregateId, u64, NewEvent), PersistenceError> {
+    snapshot.check()?;
+    let Some(origin) = snapshot.origin else {
+        let topic = snapshot.topic;
+        return Err(PersistenceError::NoAggregate { topic });
+    };
+    let mut new = NewEvent::new(snapshot.topic, snapshot.payload);
+    if let Some(encoding) = snapshot.encoding {
+        new = new.encoding(engine_encoding(encoding));
+    }
+    if let Some(digest) = snapshot.digest {
+        new = new.digest(digest);
+    }
+    for (key, value) in snapshot.metadata {
+        new = new.metadata(key, value);
+    }
+    Ok((engine_id(&origin.aggregate_id), origin.version, new))
+}
+
+pub(super) fn stored(snapshot: Snapshot) -> Result<StoredEvent, PersistenceError> {
     let mut stored = StoredEvent::new(uuid::Uuid::nil(), snapshot.topic, snapshot.payload);
     stored.origin = Some(Origin {
         aggregate_id: library_id(snapshot.aggregate_id)?,
