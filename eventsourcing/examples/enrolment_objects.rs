@@ -14,7 +14,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use annals::{
-    Aggregate, DcbApplication, DcbError, DcbRecorder, EnduringObject, Event, MemoryRecorder, Object,
+    Aggregate, DcbApplication, DcbError, DcbRecorder, EnduringObject, Event, MemoryRecorder,
+    Object, Retries,
 };
 use serde::{Deserialize, Serialize};
 
@@ -133,7 +134,12 @@ pub(crate) struct School {
 
 impl School {
     pub(crate) fn on(recorder: Arc<dyn DcbRecorder>) -> Self {
-        let builder = DcbApplication::builder(recorder).attempts(100);
+        // A rush for the last places is met with patience.
+        let retries = Retries {
+            attempts: 100,
+            ..Retries::default()
+        };
+        let builder = DcbApplication::builder(recorder).retries(retries);
         Self {
             app: builder.build().expect("the options are in range"),
         }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use annals::{
     DcbApplication, DcbError, DcbRecorder, DecisionModel, Event, MemoryRecorder, Perspective,
-    Query, QueryItem, Slice,
+    Query, QueryItem, Retries, Slice,
 };
 use serde::{Deserialize, Serialize};
 
@@ -374,7 +374,12 @@ pub(crate) struct Shop {
 
 impl Shop {
     pub(crate) fn on(recorder: Arc<dyn DcbRecorder>) -> Self {
-        let builder = DcbApplication::builder(recorder).attempts(100);
+        // A rush for the last places is met with patience.
+        let retries = Retries {
+            attempts: 100,
+            ..Retries::default()
+        };
+        let builder = DcbApplication::builder(recorder).retries(retries);
         Self {
             app: builder.build().expect("the options are in range"),
         }

@@ -3,6 +3,8 @@
 use std::thread;
 use std::time::Duration;
 
+use annals_segments::Random;
+
 use super::cache::Change;
 use super::{Application, Error, Recording};
 use crate::domain::{Aggregate, AggregateId, Root};
@@ -38,7 +40,8 @@ pub struct Edited<T> {
     pub recordings: Vec<Recording>,
 }
 
-/// How often an [edit](Application::edit) that is overtaken tries again, and when.
+/// How often an [edit](Application::edit) or a [decision](crate::DcbApplication::decide) that is overtaken is made again,
+/// and when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retries {
     /// Attempts in all, at least 1. Default 10.
@@ -69,6 +72,16 @@ impl Retries {
                 min: 1,
             }),
             _ => Ok(self),
+        }
+    }
+
+    /// Waits as long as is due when `failed` attempts were overtaken.
+    pub(crate) fn back_off(&self, failed: u32, random: &dyn Random) {
+        let mut chance = [0];
+        random.fill(&mut chance);
+        let wait = self.wait(failed, chance[0]);
+        if !wait.is_zero() {
+            thread::sleep(wait);
         }
     }
 
@@ -172,7 +185,7 @@ impl Application {
                             source,
                         }));
                     }
-                    self.back_off(failed);
+                    self.retries.back_off(failed, &*self.random);
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -194,15 +207,6 @@ impl Application {
             lent.give_back(root, Change::Saved);
         }
         Ok(id)
-    }
-
-    fn back_off(&self, failed: u32) {
-        let mut chance = [0];
-        self.random.fill(&mut chance);
-        let wait = self.retries.wait(failed, chance[0]);
-        if !wait.is_zero() {
-            thread::sleep(wait);
-        }
     }
 }
 

@@ -10,7 +10,7 @@ use super::{
     DcbApplicationBuilder, DcbError, DecisionSubscription, EnduringObject, Models, Object,
     Perspective, Perspectives,
 };
-use crate::application::Recording;
+use crate::application::{Recording, Retries};
 use crate::domain::{AggregateId, DomainError, Event, topic_of};
 use crate::persistence::{
     ConditionalAppend, DcbRecorder, Durability, Mapper, Query, Recorded, SnapshotRecorder, Tracking,
@@ -25,7 +25,7 @@ pub struct DcbApplication {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) random: Arc<dyn Random>,
     pub(super) durability: Durability,
-    pub(super) attempts: u32,
+    pub(super) retries: Retries,
 }
 
 /// What a decision answered, and what it saved.
@@ -44,7 +44,7 @@ impl DcbApplication {
         DcbApplicationBuilder::new(recorder)
     }
 
-    /// Loads models, decides, and saves: until nobody else was faster, or the [limit](DcbApplicationBuilder::attempts)
+    /// Loads models, decides, and saves: until nobody else was faster, or the [limit](Retries)
     /// is reached.
     ///
     /// `models` makes the models before any event; `decide` triggers events on what it sees, or refuses. Both are called
@@ -68,9 +68,10 @@ impl DcbApplication {
             match self.save(&mut seen) {
                 Ok(recordings) => return Ok(Decided { value, recordings }),
                 Err(DcbError::Persistence { source, .. }) if source.is_conflict() => {
-                    if attempts >= self.attempts {
+                    if attempts >= self.retries.attempts {
                         return Err(DcbError::Contended { attempts, source }.into());
                     }
+                    self.retries.back_off(attempts, &*self.random);
                 }
                 Err(error) => return Err(error.into()),
             }

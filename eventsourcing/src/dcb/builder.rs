@@ -5,6 +5,7 @@ use std::sync::Arc;
 use annals_segments::{Clock, Random, SystemClock, SystemRandom};
 
 use super::{DcbApplication, DcbError};
+use crate::application::Retries;
 use crate::persistence::{DcbRecorder, Durability, Mapper, SnapshotRecorder};
 
 /// A [`DcbApplication`] whose options are being set; [`DcbApplicationBuilder::build`] checks them.
@@ -23,7 +24,7 @@ impl DcbApplicationBuilder {
             clock: Arc::new(SystemClock),
             random: Arc::new(SystemRandom::default()),
             durability: Durability::default(),
-            attempts: 10,
+            retries: Retries::default(),
         };
         Self { application }
     }
@@ -50,9 +51,9 @@ impl DcbApplicationBuilder {
         self
     }
 
-    /// How often a [decision](DcbApplication::decide) that is overtaken is made in all. Default 10, at least 1.
-    pub fn attempts(mut self, attempts: u32) -> Self {
-        self.application.attempts = attempts;
+    /// What a [decision](DcbApplication::decide) does that is overtaken. Default as for [`Retries`].
+    pub fn retries(mut self, retries: Retries) -> Self {
+        self.application.retries = retries;
         self
     }
 
@@ -73,9 +74,9 @@ impl DcbApplicationBuilder {
     /// # Errors
     /// [`DcbError::InvalidOption`].
     pub fn build(self) -> Result<DcbApplication, DcbError> {
-        match self.application.attempts {
+        match self.application.retries.attempts {
             0 => Err(DcbError::InvalidOption {
-                option: "attempts",
+                option: "retries",
                 found: 0,
                 min: 1,
             }),

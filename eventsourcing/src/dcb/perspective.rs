@@ -56,58 +56,6 @@ impl<M: Models> Perspective<M> {
         }
     }
 
-    /// Models that have seen these events, in no store: for the test of a rule, which then looks at what was
-    /// [decided](Perspective::decided).
-    ///
-    /// ```
-    /// # use annals::{DecisionModel, Event, Perspective, Query, QueryItem};
-    /// # #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-    /// # enum Counted { More { by: u32 } }
-    /// # impl Event for Counted {}
-    /// # struct Counter { value: u32 }
-    /// # impl DecisionModel for Counter {
-    /// #     type Event = Counted;
-    /// #     fn boundary(&self) -> Query { QueryItem::of::<Counted>().into() }
-    /// #     fn apply(&mut self, Counted::More { by }: &Counted) { self.value += by }
-    /// # }
-    /// # fn double(seen: &mut Perspective<Counter>) -> Result<(), annals::DcbError> {
-    /// #     let by = seen.value;
-    /// #     seen.trigger(Counted::More { by })
-    /// # }
-    /// let given = [Counted::More { by: 3 }, Counted::More { by: 4 }];
-    /// let mut seen = Perspective::given(Counter { value: 0 }, given)?;
-    /// double(&mut seen)?;
-    /// assert_eq!(seen.decided::<Counted>()?, [Counted::More { by: 7 }]);
-    /// # Ok::<(), annals::DcbError>(())
-    /// ```
-    ///
-    /// # Errors
-    /// As [`Perspective::trigger`], which is how the events happen here.
-    pub fn given<E: Event>(
-        models: M,
-        events: impl IntoIterator<Item = E>,
-    ) -> Result<Self, DcbError> {
-        let mut seen = Self::new(models, Mapper::default());
-        for event in events {
-            seen.trigger(event)?;
-        }
-        seen.outbox.known = seen.outbox.pending.len() as u64;
-        seen.outbox.pending.clear();
-        Ok(seen)
-    }
-
-    /// The events [pending](Perspective::pending), decoded.
-    ///
-    /// # Errors
-    /// [`DcbError::Persistence`] when one is no `E`.
-    pub fn decided<E: Event>(&self) -> Result<Vec<E>, DcbError> {
-        let decode = |stored| self.mapper.decode(stored);
-        let events = self.outbox.pending.iter().map(decode);
-        events
-            .collect::<Result<_, _>>()
-            .map_err(DcbError::persistence("decode what was decided"))
-    }
-
     /// Lets an event happen: applies it to the models in whose boundary it lies, and keeps it pending until it is
     /// saved. It gets the tags of the [models](super::DecisionModel::tags) beside its own, and may lie outside of
     /// every boundary.

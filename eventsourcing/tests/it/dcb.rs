@@ -8,7 +8,7 @@ use std::time::Duration;
 use annals::{
     Aggregate, ConditionalAppend, DcbApplication, DcbError, DcbRecorder, DecisionModel,
     DomainError, Durability, EnduringObject, Event, LogRecorder, MemoryRecorder, Object,
-    PersistenceError, Query, QueryItem, Slice, StoredEvent, Tracking, TrackingRecorder,
+    PersistenceError, Query, QueryItem, Retries, Slice, StoredEvent, Tracking, TrackingRecorder,
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -269,7 +269,7 @@ fn a_decision_is_made_again_until_nobody_was_faster() {
 #[test]
 fn a_decision_that_is_always_overtaken_is_given_up() {
     let app = DcbApplication::builder(Arc::new(MemoryRecorder::new()))
-        .attempts(3)
+        .retries(attempts(3))
         .build()
         .unwrap();
     save(&app, [opened("a", 9)]);
@@ -519,12 +519,12 @@ fn a_closed_application_and_options_out_of_range_are_refused() {
         );
     }
     let builder = DcbApplication::builder(Arc::new(MemoryRecorder::new()));
-    let refused = builder.attempts(0).build().unwrap_err();
+    let refused = builder.retries(attempts(0)).build().unwrap_err();
     assert!(
         matches!(
             refused,
             DcbError::InvalidOption {
-                option: "attempts",
+                option: "retries",
                 ..
             }
         ),
@@ -548,29 +548,13 @@ fn decisions_that_are_buffered_see_each_other() {
     let log = LogRecorder::from(annals_engine::Log::in_memory().unwrap());
     let app = DcbApplication::builder(Arc::new(log))
         .durability(Durability::Buffered)
-        .attempts(1)
+        .retries(attempts(1))
         .build()
         .unwrap();
     save(&app, [opened("a", 30)]);
     for seat in 0..30 {
         assert_eq!(app.run(&take_seat("ann")).unwrap().value, 29 - seat);
     }
-}
-
-#[test]
-fn a_rule_is_tested_without_a_store() {
-    let given = [opened("a", 2), taken("a", "ann"), taken("b", "bob")];
-    let mut seen = annals::Perspective::given(free_seats("a"), given).unwrap();
-    assert_eq!((seen.pending().len(), seen.last_known_position()), (0, 3));
-    assert_eq!(take_seat("cy").decide(&mut seen).unwrap(), 0);
-    assert_eq!(seen.decided::<Happening>().unwrap(), [taken("a", "cy")]);
-    let refused = take_seat("dan").decide(&mut seen).unwrap_err();
-    assert!(matches!(refused, Refusal::Full), "{refused:?}");
-    let undecodable = seen.decided::<Changed>().unwrap_err();
-    assert!(
-        matches!(undecodable, DcbError::Persistence { .. }),
-        "{undecodable:?}"
-    );
 }
 
 #[test]
@@ -805,6 +789,13 @@ fn many_objects_are_loaded_in_the_order_of_their_ids() {
             [0, 2, 2]
         );
         assert!(app.get_many::<Room, &str>([]).unwrap().is_empty());
+    }
+}
+
+fn attempts(attempts: u32) -> Retries {
+    Retries {
+        attempts,
+        ..Retries::default()
     }
 }
 
