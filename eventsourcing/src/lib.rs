@@ -19,8 +19,8 @@
 //! - **testing**: [`testing`], given, when, then without a store.
 //! - **dcb**: [`DcbApplication`], [`DecisionModel`], [`Perspective`]: decisions without aggregates, each with a
 //!   boundary of its own; [`Slice`], [`Object`].
-//! - **recorders**: [`MemoryRecorder`], [`LogRecorder`]. Another one implements the traits and proves
-//!   itself by [`conformance`].
+//! - **recorders**: [`MemoryRecorder`], [`LogRecorder`], and, with the feature `sqlite`, `SqliteRecorder`. Another one
+//!   implements the traits and proves itself by [`conformance`].
 
 // What the macros write says `::annals`, here as everywhere.
 extern crate self as annals;
@@ -87,3 +87,10 @@ mod book {
     #[doc = include_str!("../../docs/tutorial/5-decisions.md")]
     struct Decisions;
 }
+
+#[cfg(feature = "sqlite")]
+pub use recorders::{SqliteError, SqliteOptions, SqliteRecorder};
+
+/// The SQLite that the library is built with, for rows of your own.
+#[cfg(feature = "sqlite")]
+pub use rusqlite;

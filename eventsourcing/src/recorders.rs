@@ -7,3 +7,8 @@ mod memory_snapshots;
 pub use log::{LogModelSnapshots, LogRecorder};
 pub use memory::MemoryRecorder;
 pub use memory_snapshots::MemorySnapshots;
+
+#[cfg(feature = "sqlite")]
+mod sqlite;
+#[cfg(feature = "sqlite")]
+pub use sqlite::{SqliteError, SqliteOptions, SqliteRecorder};

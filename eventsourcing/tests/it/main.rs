@@ -30,4 +30,10 @@ mod recorders;
 mod school;
 mod shop_slices;
 mod snapshots;
+#[cfg(feature = "sqlite")]
+mod sqlite_kills;
+#[cfg(feature = "sqlite")]
+mod sqlite_model;
+#[cfg(feature = "sqlite")]
+mod sqlite_recorder;
 mod watched;
