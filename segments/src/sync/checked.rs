@@ -107,6 +107,11 @@ impl<T> RwLock<T> {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Reads, unless somebody writes.
+    pub fn try_read(&self) -> Option<checker::sync::RwLockReadGuard<'_, T>> {
+        self.0.try_read().ok()
+    }
+
     /// Waits to write.
     pub fn write(&self) -> checker::sync::RwLockWriteGuard<'_, T> {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
