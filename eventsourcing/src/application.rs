@@ -224,8 +224,13 @@ impl Application {
         }
     }
 
+    /// What its saves survive unless they say otherwise.
+    pub(crate) fn durability(&self) -> Durability {
+        self.durability
+    }
+
     /// UUID version 7: events saved together have ids near each other, which keeps lookups by id cheap.
-    fn new_event_id(&self) -> Uuid {
+    pub(crate) fn new_event_id(&self) -> Uuid {
         let mut bytes = [0; 10];
         self.random.fill(&mut bytes);
         uuid::Builder::from_unix_timestamp_millis(self.clock.now_us() / 1000, &bytes).into_uuid()

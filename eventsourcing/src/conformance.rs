@@ -20,6 +20,7 @@ mod one_store;
 mod process;
 mod snapshot;
 mod tracking;
+mod view;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -31,7 +32,7 @@ use uuid::Uuid;
 use crate::domain::AggregateId;
 use crate::persistence::{
     AggregateRecorder, ApplicationRecorder, DcbRecorder, ProcessRecorder, SnapshotRecorder,
-    StoredEvent, TrackingRecorder,
+    StoredEvent, TrackingRecorder, View,
 };
 
 /// Checks every rule of [`AggregateRecorder`].
@@ -103,6 +104,21 @@ where
 trait EventsAndSnapshots: AggregateRecorder + SnapshotRecorder {}
 
 impl<R: AggregateRecorder + SnapshotRecorder> EventsAndSnapshots for R {}
+
+/// Checks every rule of [`View`] and of what it builds on.
+///
+/// `put` puts a row with this number, `count` counts the rows; a row has to be possible for every number.
+///
+/// # Panics
+/// With the names of the rules that do not hold.
+pub fn view<V: View>(
+    make: impl Fn() -> Arc<V>,
+    put: impl Fn(&mut V::Rows<'_>, u64),
+    count: impl Fn(&V) -> u64,
+) {
+    tracking_recorder(|| make());
+    view::check(make, &put, &count);
+}
 
 /// A rule, and the code that panics when it does not hold.
 struct Case<R: ?Sized> {

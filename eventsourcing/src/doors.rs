@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::application::{Application, ApplicationBuilder, Error};
 use crate::dcb::{DcbApplication, DcbError};
+use crate::projection::ProcessApplication;
 use crate::recorders::{LogRecorder, MemoryRecorder, MemorySnapshots};
 
 impl Application {
@@ -64,5 +65,22 @@ impl DcbApplication {
         Self::builder(Arc::new(recorder))
             .snapshots(snapshots)
             .build()
+    }
+}
+
+impl ProcessApplication {
+    /// As [`Application::in_memory`].
+    pub fn in_memory() -> Self {
+        Self::new(Arc::new(MemoryRecorder::new())).expect("the defaults are in range")
+    }
+
+    /// As [`Application::open`].
+    ///
+    /// # Errors
+    /// [`Error::Persistence`] when the log cannot be opened.
+    pub fn open(dir: impl AsRef<Path>) -> Result<Self, Error> {
+        let recorder =
+            LogRecorder::open(dir).map_err(Error::persistence("open the application"))?;
+        Self::new(Arc::new(recorder))
     }
 }

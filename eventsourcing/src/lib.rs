@@ -21,6 +21,10 @@
 //!   boundary of its own; [`Slice`], [`Object`].
 //! - **recorders**: [`MemoryRecorder`], [`LogRecorder`], and, with the feature `sqlite`, `SqliteRecorder`. Another one
 //!   implements the traits and proves itself by [`conformance`].
+//! - **projection**: [`Projection`]s of an application into a [`View`], run by a [`ProjectionRunner`].
+//! - **system**: a [`System`] of applications that follow each other, by [`Policy`] or [`Saga`], run by a [`Runner`].
+//! - **recorders**: [`MemoryRecorder`], [`LogRecorder`]. Another one implements the traits and proves
+//!   itself by [`conformance`].
 
 // What the macros write says `::annals`, here as everywhere.
 extern crate self as annals;
@@ -32,12 +36,16 @@ mod domain;
 mod doors;
 mod macros;
 mod persistence;
+mod projection;
 mod recorders;
+mod system;
 
 #[doc(hidden)]
 pub mod __private;
 pub mod testing;
 
+/// Time and randomness as they are handed in, and those of the machine.
+pub use annals_segments::{Clock, Random, SystemClock, SystemRandom};
 pub use application::{
     AnyRoot, Application, ApplicationBuilder, CacheOptions, Decide, Edited, Error,
     EventSubscription, Followed, NotificationLog, Recording, Repository, Retries, Roots, Section,
@@ -61,14 +69,27 @@ pub use uuid;
 pub use macros::{Event, aggregate};
 pub use persistence::{
     AggregateRecorder, AppendCondition, ApplicationRecorder, ConditionalAppend, DcbRecorder,
-    Durability, Encoding, Follow, Found, JsonTranscoder, Limit, Mapper, Notification, Origin,
-    PersistenceError, ProcessRecorder, Query, QueryItem, ReadContent, Recorded, Recorder,
-    SelectEvents, SelectNotifications, SnapshotRecorder, StopHandle, StoredEvent, Subscription,
-    Tracking, TrackingRecorder, TranscodeError, Transcoder, UnknownEvents,
+    DeadLetter, Durability, Encoding, Follow, Found, JsonTranscoder, Limit, Mapper, Notification,
+    Origin, PersistenceError, ProcessRecorder, Query, QueryItem, ReadContent, Recorded, Recorder,
+    SelectEvents, SelectNotifications, SnapshotRecorder, Step, StopHandle, StoredEvent,
+    Subscription, Tracking, TrackingRecorder, TranscodeError, Transcoder, UnknownEvents, Update,
+    View,
 };
 #[cfg(feature = "async")]
 pub use persistence::{NotificationStream, Outcome, Submission, Unblocked, unblock};
-pub use recorders::{LogModelSnapshots, LogRecorder, MemoryRecorder, MemorySnapshots};
+pub use projection::{
+    EventSourcedProjection, EventSourcedProjectionBuilder, Failure, FollowOptions, Follower,
+    Incoming, Lag, LiveProjection, Notified, OnFailure, Panicked, Policy, PolicyFn,
+    ProcessApplication, Projection, ProjectionBuilder, ProjectionError, ProjectionRunner, Replayed,
+    Retry, Work, policy,
+};
+pub use recorders::{
+    LogModelSnapshots, LogRecorder, MemoryRecorder, MemoryRows, MemorySnapshots, MemoryView,
+};
+pub use system::{
+    Member, MultiThreadedRunner, PARTITIONS_MAX, Role, Runner, RunnerOptions, Saga, SagaPolicy,
+    SagaStep, SingleThreadedRunner, System, SystemBuilder, SystemError,
+};
 
 /// The programs in the README are compiled and run with the other examples.
 #[cfg(doctest)]

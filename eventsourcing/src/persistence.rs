@@ -29,6 +29,7 @@ mod tracking;
 mod transcoder;
 #[cfg(feature = "async")]
 mod unblock;
+mod view;
 
 pub use error::{Limit, PersistenceError};
 pub use mapper::{Mapper, UnknownEvents};
@@ -44,8 +45,9 @@ pub use selection::{SelectEvents, SelectNotifications};
 pub use stored_event::{Encoding, Origin, StoredEvent};
 #[cfg(feature = "async")]
 pub use submission::{Outcome, Submission};
-pub use subscription::{Follow, StopHandle, Subscription};
+pub use subscription::{Follow, StopHandle, Subscription, Update};
 pub use tracking::Tracking;
 pub use transcoder::{JsonTranscoder, ReadContent, TranscodeError, Transcoder};
 #[cfg(feature = "async")]
 pub use unblock::{Unblocked, unblock};
+pub use view::{DeadLetter, Step, View};

@@ -3,10 +3,12 @@
 mod log;
 mod memory;
 mod memory_snapshots;
+mod memory_view;
 
 pub use log::{LogModelSnapshots, LogRecorder};
 pub use memory::MemoryRecorder;
 pub use memory_snapshots::MemorySnapshots;
+pub use memory_view::{MemoryRows, MemoryView};
 
 #[cfg(feature = "sqlite")]
 mod sqlite;

@@ -45,6 +45,13 @@ pub enum Error {
         source: PersistenceError,
     },
 
+    /// An aggregate was added twice to the same work.
+    #[error("aggregate {id}: added already, expected once; get it, and trigger the events on it")]
+    AlreadyAdded {
+        /// The aggregate.
+        id: AggregateId,
+    },
+
     /// An id or event does not fit.
     #[error("refused by the domain")]
     Domain(#[from] DomainError),

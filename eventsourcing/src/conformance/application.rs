@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{A_MOMENT, Case, PATIENCE, cases, event, id, positions, with_topic};
 use crate::persistence::{
     ApplicationRecorder, Durability, Notification, Recorded, SelectEvents, SelectNotifications,
-    StoredEvent, Subscription,
+    StoredEvent, Subscription, Update,
 };
 
 type Recorder = dyn ApplicationRecorder;
@@ -29,6 +29,7 @@ pub(super) const CASES: &[Case<Recorder>] = cases! {
     a_subscription_shows_what_is_there_and_what_comes
     a_subscription_begins_behind_its_position
     a_subscription_shows_its_topics_only_and_moves_over_others
+    a_subscription_tells_how_far_it_has_looked
     subscriptions_miss_nothing_while_two_threads_insert
     a_subscription_that_waits_in_vain_goes_on_later
     a_subscription_is_stopped_from_another_thread
@@ -260,6 +261,30 @@ fn a_subscription_shows_its_topics_only_and_moves_over_others(recorder: &Recorde
         vec![with_topic(event("b", 1), "Even"), event("b", 2)],
     );
     assert_eq!(next_positions(&mut subscription, 1), [6]);
+}
+
+fn a_subscription_tells_how_far_it_has_looked(recorder: &Recorder) {
+    insert_alternating(recorder, 4);
+    let mut subscription = subscribe(recorder, 0, &["Even"]);
+    let mut told = Vec::new();
+    let mut look = |subscription: &mut Subscription| {
+        while let Some(update) = subscription.next_update(Some(A_MOMENT)) {
+            told.push(match update.expect("nothing is damaged") {
+                Update::Notification(notification) => (notification.position, true),
+                Update::LookedAt(position) => (position, false),
+            });
+        }
+    };
+    look(&mut subscription);
+    insert(recorder, vec![with_topic(event("c", 1), "Odd")]);
+    insert(recorder, vec![with_topic(event("c", 2), "Odd")]);
+    look(&mut subscription);
+    assert_eq!(told[..2], [(2, true), (4, true)], "{told:?}");
+    assert_eq!(told.last(), Some(&(6, false)), "{told:?}");
+    let ascends = told.windows(2).all(|pair| pair[0].0 < pair[1].0);
+    assert!(ascends, "{told:?}");
+    subscription.stop_handle().stop();
+    assert!(subscription.next_update(None).is_none());
 }
 
 fn subscriptions_miss_nothing_while_two_threads_insert(recorder: &Recorder) {

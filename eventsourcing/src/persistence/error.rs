@@ -43,6 +43,17 @@ pub enum PersistenceError {
         recorded: u64,
     },
 
+    /// There is no dead letter at this position: it has been resolved already, or never was one. Nothing was stored.
+    #[error(
+        "no dead letter of {name:?} at position {position}; list them again, it may have been resolved"
+    )]
+    NoDeadLetter {
+        /// The upstream.
+        name: String,
+        /// Position given.
+        position: u64,
+    },
+
     /// Something has happened that a decision said must not have. Nothing was stored.
     #[error(
         "condition {condition} (from 0) failed: {count} matching events, the first at position {first}, expected none \

@@ -31,6 +31,17 @@ impl Subscription {
         self.source.next_within(Some(timeout))
     }
 
+    /// The next notification, or how far it has looked without finding one; `None` when there was nothing to tell
+    /// within `timeout` (without end when there is none), or it is [stopped](Subscription::is_stopped).
+    ///
+    /// For a follower that records its place although nothing concerned it.
+    pub fn next_update(
+        &mut self,
+        timeout: Option<Duration>,
+    ) -> Option<Result<Update, PersistenceError>> {
+        self.source.next_update(timeout)
+    }
+
     /// Every position up to this one has been looked at, whether its topic matched or not: a follower
     /// that subscribes again behind it misses nothing.
     pub fn position(&self) -> u64 {
@@ -56,6 +67,15 @@ impl Iterator for Subscription {
     }
 }
 
+/// What a follower is told by [`Subscription::next_update`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Update {
+    /// A notification that it asked for.
+    Notification(Notification),
+    /// Everything up to this position has been looked at, and nothing that it asked for was there.
+    LookedAt(u64),
+}
+
 /// What a recorder implements to be [subscribed](super::ApplicationRecorder::subscribe) to.
 pub trait Follow: fmt::Debug + Send {
     /// The next notification. Blocks for at most `timeout`, without end when there is none. `None` when
@@ -74,6 +94,20 @@ pub trait Follow: fmt::Debug + Send {
     ) -> Option<std::task::Poll<Option<Result<Notification, PersistenceError>>>> {
         let _ = context;
         None
+    }
+
+    /// See [`Subscription::next_update`]. How far it has looked is told at once by a source that can, and after
+    /// `timeout` by any other.
+    fn next_update(
+        &mut self,
+        timeout: Option<Duration>,
+    ) -> Option<Result<Update, PersistenceError>> {
+        let before = self.position();
+        match self.next_within(timeout) {
+            Some(notification) => Some(notification.map(Update::Notification)),
+            None if self.is_stopped() || self.position() == before => None,
+            None => Some(Ok(Update::LookedAt(self.position()))),
+        }
     }
 
     /// See [`Subscription::position`].

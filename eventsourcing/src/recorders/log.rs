@@ -96,7 +96,9 @@ impl LogRecorder {
     }
 
     fn follow(&self, query: annals_engine::Query, after: u64) -> Subscription {
-        Subscription::new(LogSubscription::new(self.log.subscribe(after, query)))
+        // Each position is told, for who keeps a place where nothing concerned it.
+        let followed = self.log.subscribe(after, query).progress_every(1);
+        Subscription::new(LogSubscription::new(followed))
     }
 }
 

@@ -20,7 +20,7 @@ use crate::persistence::{
     AggregateRecorder, AppendCondition, ApplicationRecorder, ConditionalAppend, DcbRecorder,
     Durability, Follow, Found, Notification, PersistenceError, ProcessRecorder, Query, QueryItem,
     Recorded, Recorder, SelectEvents, SelectNotifications, StopHandle, StoredEvent, Subscription,
-    Tracking, TrackingRecorder,
+    Tracking, TrackingRecorder, Update,
 };
 
 /// Keeps events in memory. Inserts are as durable as the process, whatever [`Durability`] says.
@@ -414,11 +414,10 @@ struct MemorySubscription {
     stopped: Arc<AtomicBool>,
 }
 
-impl Follow for MemorySubscription {
-    fn next_within(
-        &mut self,
-        timeout: Option<Duration>,
-    ) -> Option<Result<Notification, PersistenceError>> {
+impl MemorySubscription {
+    /// The next notification; `None` when nothing came in time, it is stopped, or, if that is `told`, positions were
+    /// looked at in vain.
+    fn look(&mut self, timeout: Option<Duration>, told: bool) -> Option<Notification> {
         let Self {
             shared,
             query,
@@ -426,6 +425,7 @@ impl Follow for MemorySubscription {
             stopped,
         } = self;
         let is_over = |state: &State| state.closed || stopped.load(Ordering::SeqCst);
+        let before = *looked_at;
         let mut next = None;
         let mut look = |state: &mut State| {
             if is_over(state) {
@@ -433,11 +433,11 @@ impl Follow for MemorySubscription {
             }
             if let Some(notification) = state.matching(query, *looked_at).next() {
                 *looked_at = notification.position;
-                next = Some(Ok(notification.clone()));
+                next = Some(notification.clone());
                 return false;
             }
             *looked_at = (*looked_at).max(state.notifications.len() as u64);
-            true
+            !(told && *looked_at > before)
         };
         let mut state = shared.state.lock();
         match timeout {
@@ -449,6 +449,27 @@ impl Follow for MemorySubscription {
             None => shared.changed.wait_while(&mut state, &mut look),
         }
         next
+    }
+}
+
+impl Follow for MemorySubscription {
+    fn next_within(
+        &mut self,
+        timeout: Option<Duration>,
+    ) -> Option<Result<Notification, PersistenceError>> {
+        self.look(timeout, false).map(Ok)
+    }
+
+    fn next_update(
+        &mut self,
+        timeout: Option<Duration>,
+    ) -> Option<Result<Update, PersistenceError>> {
+        let before = self.looked_at;
+        match self.look(timeout, true) {
+            Some(notification) => Some(Ok(Update::Notification(notification))),
+            None if self.looked_at == before || self.is_stopped() => None,
+            None => Some(Ok(Update::LookedAt(self.looked_at))),
+        }
     }
 
     fn position(&self) -> u64 {

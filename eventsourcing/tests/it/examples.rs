@@ -21,7 +21,8 @@ fn all_of_them_are_run() {
             continue;
         }
         let name = file.file_name().into_string().unwrap();
-        let module = format!("/examples/{name}\"]\nmod ");
+        // What the compiler is told of it may stand in between.
+        let module = format!("/examples/{name}\"]\n");
         let is_run = name == "dog_school.rs" || tests().any(|text| text.contains(&module));
         assert!(is_run, "{name} is a module of no test");
     }

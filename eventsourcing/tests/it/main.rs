@@ -26,7 +26,9 @@ mod following;
 mod layers;
 mod log_recorder;
 mod macros;
+mod projections;
 mod recorders;
+mod reservations;
 mod school;
 mod shop_slices;
 mod snapshots;
@@ -36,4 +38,5 @@ mod sqlite_kills;
 mod sqlite_model;
 #[cfg(feature = "sqlite")]
 mod sqlite_recorder;
+mod systems;
 mod watched;

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use annals::{LogRecorder, MemoryRecorder, conformance};
+use annals::{LogRecorder, MemoryRecorder, MemoryView, conformance};
 
 #[test]
 fn memory_keeps_the_contract() {
@@ -66,4 +66,13 @@ impl Dirs {
         self.0.lock().unwrap().push(dir);
         LogRecorder::from(log)
     }
+}
+
+#[test]
+fn a_view_in_memory_keeps_the_contract() {
+    conformance::view(
+        || Arc::new(MemoryView::<u64, ()>::new()),
+        |rows, number| rows.insert(number, ()),
+        |view| view.read(|rows| rows.len() as u64),
+    );
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{owned_notification, read_failure};
-use crate::persistence::{Follow, Notification, PersistenceError, StopHandle};
+use crate::persistence::{Follow, Notification, PersistenceError, StopHandle, Update};
 
 #[derive(Debug)]
 pub(super) struct LogSubscription {
@@ -44,6 +44,29 @@ impl Follow for LogSubscription {
             _ => None,
         };
         Some(event?.map_err(read_failure).and_then(owned_notification))
+    }
+
+    fn next_update(
+        &mut self,
+        timeout: Option<Duration>,
+    ) -> Option<Result<Update, PersistenceError>> {
+        use annals_engine::Update as Told;
+        let before = self.position();
+        loop {
+            let told = match &mut self.source {
+                Source::Waiting(subscription) => subscription.next_update(timeout)?,
+                // As above.
+                #[cfg(feature = "async")]
+                _ => return None,
+            };
+            return Some(match told {
+                Ok(Told::Event(event)) => owned_notification(event).map(Update::Notification),
+                // It has caught up where it began: nothing new.
+                Ok(told) if told.position() == before => continue,
+                Ok(told) => Ok(Update::LookedAt(told.position())),
+                Err(error) => Err(read_failure(error)),
+            });
+        }
     }
 
     #[cfg(feature = "async")]
