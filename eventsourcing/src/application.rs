@@ -133,6 +133,9 @@ impl Application {
             root.store(&self.mapper, &|| self.new_event_id(), &mut events)
                 .map_err(Error::persistence("save"))?;
         }
+        self.mapper
+            .link(&*self.recorder, &mut events)
+            .map_err(Error::persistence("save"))?;
         let receipts = events.iter().map(Recording::of).collect();
         Ok((events, receipts))
     }
@@ -156,6 +159,20 @@ impl Application {
     /// Loads aggregates.
     pub fn repository(&self) -> Repository<'_> {
         Repository::new(self)
+    }
+
+    /// Checks the [hash chain](Mapper::hash_chain) of an aggregate, over all of its events.
+    ///
+    /// That events are missing at its end shows only by the [head](crate::HashChain::head), compared with one that was kept
+    /// elsewhere.
+    ///
+    /// # Errors
+    /// [`Error::Persistence`], with [`PersistenceError::BrokenChain`](crate::PersistenceError::BrokenChain) where an event does not fit to those
+    /// before it.
+    #[cfg(feature = "hash-chain")]
+    pub fn verify_chain(&self, id: &AggregateId) -> Result<crate::persistence::HashChain, Error> {
+        crate::persistence::verify_chain(&*self.recorder, id)
+            .map_err(Error::persistence("verify the hash chain"))
     }
 
     /// The sequence of all events, in sections that others can fetch.

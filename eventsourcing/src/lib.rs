@@ -67,6 +67,15 @@ pub use uuid;
 
 #[cfg(feature = "macros")]
 pub use macros::{Event, aggregate};
+#[cfg(feature = "messagepack")]
+pub use persistence::MessagePackTranscoder;
+#[cfg(all(feature = "compression", feature = "encryption"))]
+pub use persistence::PythonPayloads;
+#[cfg(feature = "encryption")]
+pub use persistence::{
+    Aes256Gcm, Cipher, CipherError, Encryption, KeptKey, KeyError, KeyRing, KeyStore, KeyedCipher,
+    MemoryKeyStore, SECRET_KEY_LEN, SecretKey, WrappedKey,
+};
 pub use persistence::{
     AggregateRecorder, AppendCondition, ApplicationRecorder, ConditionalAppend, DcbRecorder,
     DeadLetter, Durability, Encoding, Follow, Found, JsonTranscoder, Limit, Mapper, Notification,
@@ -75,6 +84,13 @@ pub use persistence::{
     Subscription, Tracking, TrackingRecorder, TranscodeError, Transcoder, UnknownEvents, Update,
     View,
 };
+pub use persistence::{CAUSATION_KEY, CORRELATION_KEY, MetadataScope};
+#[cfg(feature = "hash-chain")]
+pub use persistence::{ChainHash, HASH_KEY, HashChain};
+pub use persistence::{Compressor, DecryptError, ERASED_TOPIC, InflateError, PAYLOAD_LEN_MAX};
+pub use persistence::{CustomType, custom_type};
+#[cfg(feature = "compression")]
+pub use persistence::{Dictionary, DictionaryError, Zlib, Zstd};
 #[cfg(feature = "async")]
 pub use persistence::{NotificationStream, Outcome, Submission, Unblocked, unblock};
 pub use projection::{
@@ -83,6 +99,8 @@ pub use projection::{
     ProcessApplication, Projection, ProjectionBuilder, ProjectionError, ProjectionRunner, Replayed,
     Retry, Work, policy,
 };
+#[cfg(feature = "encryption")]
+pub use recorders::KeyDirectory;
 pub use recorders::{
     LogModelSnapshots, LogRecorder, MemoryRecorder, MemoryRows, MemorySnapshots, MemoryView,
 };

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::Application;
 use super::cache::{Key, key_of};
 use crate::domain::{Aggregate, Root};
-use crate::persistence::{Mapper, PersistenceError, Recorded, StoredEvent};
+use crate::persistence::{Mapper, PersistenceError, Recorded, StoredEvent, stamp_scope};
 
 /// A [`Root`] of whatever type, for saving a number of roots known only when the program runs.
 pub trait AnyRoot: Unsaved + Send {}
@@ -110,6 +110,10 @@ mod sealed {
             events: &mut Vec<StoredEvent>,
         ) -> Result<(), PersistenceError> {
             for event in self.pending_mut() {
+                // Both once, so that a second attempt stores the same event.
+                if event.event_id.is_none() {
+                    stamp_scope(&mut event.metadata);
+                }
                 let event_id = *event.event_id.get_or_insert_with(new_event_id);
                 events.push(mapper.to_stored(event, event_id)?);
             }

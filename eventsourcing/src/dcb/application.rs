@@ -129,7 +129,9 @@ impl DcbApplication {
             ..ConditionalAppend::default()
         };
         for outbox in &mut outboxes {
-            outbox.identify(|| self.new_event_id());
+            outbox
+                .identify(&self.mapper, || self.new_event_id())
+                .map_err(DcbError::persistence("save"))?;
             outbox.add_to(&mut append);
         }
         let events = append.events.clone();

@@ -14,7 +14,10 @@ use self::sealed::Collect;
 use super::model::sealed::Leaf;
 use super::{DcbError, Models};
 use crate::domain::{Event, Metadata};
-use crate::persistence::{ConditionalAppend, Mapper, Notification, Query, QueryItem, StoredEvent};
+use crate::persistence::{
+    ConditionalAppend, Mapper, Notification, PayloadKind, PersistenceError, Query, QueryItem,
+    StoredEvent, stamp_scope,
+};
 
 /// Models in the hand (by `Deref`), how far they are known, and the events decided upon them that are not yet saved.
 pub struct Perspective<M: Models> {
@@ -73,8 +76,12 @@ impl<M: Models> Perspective<M> {
     /// As [`Perspective::trigger`].
     pub fn trigger_with<E: Event>(&mut self, event: E, metadata: Metadata) -> Result<(), DcbError> {
         let failure = DcbError::persistence("trigger an event");
-        // It gets its id when it is saved.
-        let mut stored = self.mapper.encode(&event, Uuid::nil()).map_err(&failure)?;
+        // It gets its id when it is saved, and is sealed then: what is encrypted is bound to its id.
+        let mut stored = self
+            .mapper
+            .encode_unsealed(&event, Uuid::nil())
+            .map_err(&failure)?;
+        let mapper = self.mapper.without_seal();
         // What the mapper says of the event's shape stands above what the caller says.
         let of_mapper = std::mem::replace(&mut stored.metadata, metadata);
         stored.metadata.extend(of_mapper);
@@ -86,7 +93,7 @@ impl<M: Models> Perspective<M> {
         for (leaf, boundary) in leaves.iter_mut().zip(&self.boundaries) {
             if boundary.matches(&stored) {
                 let event: &dyn Any = &event;
-                leaf.apply(&self.mapper, &stored, Some(event))
+                leaf.apply(&mapper, &stored, Some(event))
                     .map_err(&failure)?;
             }
         }
@@ -162,13 +169,23 @@ impl Outbox {
         &self.pending
     }
 
-    /// Gives each pending event an id, unless it has one.
-    pub(super) fn identify(&mut self, new_event_id: impl Fn() -> Uuid) {
+    /// Gives each pending event an id and the metadata of the scope, and seals it, unless that has been done.
+    pub(super) fn identify(
+        &mut self,
+        mapper: &Mapper,
+        new_event_id: impl Fn() -> Uuid,
+    ) -> Result<(), PersistenceError> {
         for event in &mut self.pending {
             if event.event_id.is_nil() {
-                event.event_id = new_event_id();
+                // All of it or nothing, or the next attempt would take it for sealed.
+                let mut sealed = event.clone();
+                sealed.event_id = new_event_id();
+                stamp_scope(&mut sealed.metadata);
+                mapper.seal(PayloadKind::Event, &mut sealed)?;
+                *event = sealed;
             }
         }
+        Ok(())
     }
 
     /// Adds events and condition to an append.

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::model::sealed::Leaf;
 use crate::domain::{AggregateId, Event};
 use crate::persistence::{
-    Limit, Mapper, Notification, PersistenceError, Query, QueryItem, SnapshotRecorder,
+    Limit, Mapper, Notification, PayloadKind, PersistenceError, Query, QueryItem, SnapshotRecorder,
 };
 
 /// When the state of a [`DecisionModel`](super::DecisionModel) is kept, and under what name.
@@ -95,7 +95,7 @@ impl<'a> Shelf<'a> {
             let Some(stored) = self.snapshots.latest_snapshot(&self.key, at_most)? else {
                 return Ok(None);
             };
-            let snapshot = self.mapper.decode(&stored)?;
+            let snapshot = self.mapper.decode_as(PayloadKind::Snapshot, &stored)?;
             Ok(stored.version().map(|version| (version, snapshot)))
         };
         let name = self.policy.name;
@@ -122,10 +122,11 @@ impl<'a> Shelf<'a> {
                 last_event_id: last.event.event_id,
                 state: leaf.state()?,
             };
-            let mut stored = self.mapper.encode(&snapshot, Uuid::nil())?;
+            let mut stored = self.mapper.encode_unsealed(&snapshot, Uuid::nil())?;
             let name = self.policy.name.to_owned();
             stored.metadata.insert("model".to_owned(), name);
-            let stored = stored.of(self.key.clone(), position);
+            let mut stored = stored.of(self.key.clone(), position);
+            self.mapper.seal(PayloadKind::Snapshot, &mut stored)?;
             Ok(self.snapshots.insert_snapshot(stored)?)
         };
         if let Err(error) = keep() {

@@ -373,6 +373,14 @@ mod tests {
             event
         );
         reader.end().unwrap();
+
+        #[cfg(feature = "messagepack")]
+        {
+            let bytes = rmp_serde::to_vec_named(&Content(&event)).unwrap();
+            let mut reader = rmp_serde::Deserializer::from_read_ref(&bytes);
+            let read = read_content::<E, _>(topic_of(&event).unwrap(), &mut reader).unwrap();
+            assert_eq!(read, event);
+        }
     }
 
     #[test]

@@ -7,6 +7,9 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::time::Duration;
 
+use uuid::Uuid;
+
+use super::InflateError;
 use crate::domain::{AggregateId, Topics};
 
 /// What a recorder or mapper answers instead of a result.
@@ -196,9 +199,92 @@ pub enum PersistenceError {
         found: String,
     },
 
+    /// An event cannot be compressed or encrypted. Nothing was stored.
+    #[error("event {topic:?}: cannot be compressed or encrypted; see the cause")]
+    Seal {
+        /// Its topic.
+        topic: String,
+        /// What the compressor or cipher said.
+        #[source]
+        source: Box<dyn StdError + Send + Sync>,
+    },
+
+    /// A compressed payload cannot be made as it was.
+    #[error(
+        "stored event {topic:?} ({event_id}): its payload cannot be inflated; give the dictionary it was compressed with, raise \
+         `payload_len_max`, or restore it from a backup"
+    )]
+    Inflate {
+        /// Its topic.
+        topic: String,
+        /// Its id.
+        event_id: Uuid,
+        /// What is wrong with it.
+        source: InflateError,
+    },
+
+    /// The hash of an event does not fit to the event and those before it: history was changed there.
+    #[error(
+        "aggregate {aggregate_id}: hash of version {version} is {found}, expected {expected}; history was changed there, compare \
+         it with a backup",
+        found = found.as_deref().unwrap_or("missing")
+    )]
+    BrokenChain {
+        /// The aggregate.
+        aggregate_id: AggregateId,
+        /// Version of the first event that does not fit.
+        version: u64,
+        /// What stands there; `None` when there is nothing.
+        found: Option<String>,
+        /// What should stand there.
+        expected: String,
+    },
+
+    /// An encrypted payload cannot be decrypted.
+    #[error("stored event {topic:?} ({event_id}): its payload cannot be decrypted; see the cause")]
+    Decrypt {
+        /// Its topic.
+        topic: String,
+        /// Its id.
+        event_id: Uuid,
+        /// What is wrong with it, or with the keys.
+        source: DecryptError,
+    },
+
+    /// A payload is not encrypted, and this mapper reads [only those that
+    /// are](crate::Mapper::only_encrypted).
+    #[error(
+        "stored event {topic:?} ({event_id}): its payload is plain, expected an encrypted one; somebody else wrote it, \
+         or it is older than the encryption"
+    )]
+    NotEncrypted {
+        /// Its topic.
+        topic: String,
+        /// Its id.
+        event_id: Uuid,
+    },
+
+    /// The aggregate's own key [was erased](crate::Mapper::erase_key): what its events held is gone for good. Nothing
+    /// was stored.
+    #[error("aggregate {aggregate_id}: its key was erased, its content is gone; leave it out")]
+    KeyErased {
+        /// The aggregate.
+        aggregate_id: AggregateId,
+    },
+
+    /// The store of aggregates' own keys failed. No event was stored.
+    #[error("keys of aggregates: {of} cannot be had; see the cause, and try again", of = KeyOf(aggregate_id))]
+    KeyStore {
+        /// The aggregate; `None` when it is about all of them.
+        aggregate_id: Option<AggregateId>,
+        /// What the store said, or what is wrong with the key it gave.
+        #[source]
+        source: Box<dyn StdError + Send + Sync>,
+    },
+
     /// A stored payload is compressed or encrypted in a way this mapper does not know.
     #[error(
-        "stored event {topic:?}: codec {codec} with key {key_id}, expected a plain payload; \
+        "stored event {topic:?}: codec {codec} with key {key_id}, expected one that this mapper is configured for; \
          configure the compressor and cipher it was stored with"
     )]
     UnknownEncoding {
@@ -294,6 +380,43 @@ impl PersistenceError {
     }
 }
 
+/// Why a payload cannot be decrypted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DecryptError {
+    /// Its key is not there.
+    #[error("sealed with key {key_id}, expected one of {known:?}; add that key to the ring")]
+    UnknownKey {
+        /// Id of the key.
+        key_id: u32,
+        /// Ids of those that are there.
+        known: Vec<u32>,
+    },
+
+    /// The key of that id is another one: nothing is damaged. (Of an aggregate with its own key: another key than the
+    /// one in the store, or the payload of another aggregate.)
+    #[error(
+        "sealed with another key than the one here as {key_id}; give the one it was sealed with"
+    )]
+    WrongKey {
+        /// Id of the key.
+        key_id: u32,
+    },
+
+    /// The key is right, and the payload, or something that it is bound to, is not what was sealed: damaged, forged,
+    /// or put in the place of another one.
+    #[error("does not verify, it or its place was changed; restore it from a backup")]
+    Changed,
+
+    /// The aggregate has a key of its own, which the store of such keys does not have.
+    #[error("the aggregate's own key is not in the key store; restore the key store")]
+    NoKeyOfAggregate,
+
+    /// The aggregate has a key of its own, and this mapper has no store of such keys.
+    #[error("aggregates have keys of their own, expected a key store; give it to the mapper")]
+    NoKeyStore,
+}
+
 /// What can be too long, or too many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -341,6 +464,17 @@ impl fmt::Display for Limit {
             Self::TrackingName => "bytes of a tracking name",
             Self::Version => "version of an event",
         })
+    }
+}
+
+struct KeyOf<'a>(&'a Option<AggregateId>);
+
+impl fmt::Display for KeyOf<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(aggregate) => write!(formatter, "that of {aggregate}"),
+            None => formatter.write_str("their list"),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! From a domain event to a stored one and back.
 //!
-//! On the way out: encode, (compress, encrypt); on the way in the reverse. Compressor and cipher are not
-//! built yet; their place is [`StoredEvent::encoding`] and the two functions `seal` and `open` below.
+//! On the way out: encode, compress, encrypt; on the way in the reverse. What happens to the bytes stands in
+//! `payload.rs`; how a type becomes bytes, here.
 
 mod state;
 
@@ -11,21 +11,39 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::de::value::UnitDeserializer;
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::content::{Content, read_content};
+use super::metadata_scope::stamp_scope;
+use super::payload::{Payload, PayloadKind, Payloads};
 use super::schema::{SCHEMA_VERSION_KEY, Schema, stamp, upcast};
+#[cfg(feature = "messagepack")]
+use super::transcoder::{MessagePackTranscoder, messagepack_end};
 use super::{
-    Encoding, JsonTranscoder, Notification, PersistenceError, StoredEvent, TranscodeError,
-    Transcoder,
+    AggregateRecorder, Compressor, JsonTranscoder, Notification, PersistenceError, StoredEvent,
+    TranscodeError, Transcoder,
 };
-use crate::domain::{DomainEvent, Event, FIRST_SCHEMA_VERSION, event_type_of, topic_of, topics_of};
+use crate::domain::{
+    AggregateId, DomainEvent, Event, FIRST_SCHEMA_VERSION, event_type_of, topic_of, topics_of,
+};
 
-/// Turns domain events into stored ones and back. Clones share the transcoder.
+/// Turns domain events into stored ones and back. Clones share what it is made of.
+///
+/// ```
+/// use annals::{Mapper, Zlib, Zstd};
+///
+/// // Written with zstd from now on; what was written plain, or with zlib, is still read.
+/// let mapper = Mapper::json().compressor(Zstd::new().level(9));
+/// # let _ = mapper.decompressor(Zlib::new());
+/// ```
 #[derive(Clone, Debug)]
 pub struct Mapper {
     format: Format,
+    payloads: Payloads,
+    #[cfg(feature = "hash-chain")]
+    is_chained: bool,
     unknown_events: UnknownEvents,
 }
 
@@ -46,20 +64,26 @@ pub enum UnknownEvents {
 #[derive(Clone, Debug)]
 enum Format {
     Json,
+    #[cfg(feature = "messagepack")]
+    MessagePack,
     Other(Arc<dyn Transcoder>),
 }
 
 impl Format {
     fn of<T: Transcoder + 'static>(transcoder: T) -> Self {
-        match TypeId::of::<T>() == TypeId::of::<JsonTranscoder>() {
-            true => Self::Json,
-            false => Self::Other(Arc::new(transcoder)),
+        match TypeId::of::<T>() {
+            json if json == TypeId::of::<JsonTranscoder>() => Self::Json,
+            #[cfg(feature = "messagepack")]
+            found if found == TypeId::of::<MessagePackTranscoder>() => Self::MessagePack,
+            _ => Self::Other(Arc::new(transcoder)),
         }
     }
 
     fn encode<E: Event>(&self, event: &E) -> Result<Vec<u8>, TranscodeError> {
         match self {
             Self::Json => Ok(serde_json::to_vec(&Content(event))?),
+            #[cfg(feature = "messagepack")]
+            Self::MessagePack => Ok(rmp_serde::to_vec_named(&Content(event))?),
             Self::Other(transcoder) => transcoder.encode(&Content(event)),
         }
     }
@@ -70,6 +94,13 @@ impl Format {
                 let mut json = serde_json::Deserializer::from_slice(payload);
                 let event = read_content(topic, &mut json)?;
                 json.end()?;
+                Ok(event)
+            }
+            #[cfg(feature = "messagepack")]
+            Self::MessagePack => {
+                let mut reader = rmp_serde::Deserializer::from_read_ref(payload);
+                let event = read_content(topic, &mut reader)?;
+                messagepack_end(&mut reader)?;
                 Ok(event)
             }
             Self::Other(transcoder) => {
@@ -87,6 +118,13 @@ impl Format {
     fn decode_any<T: DeserializeOwned>(&self, payload: &[u8]) -> Result<T, TranscodeError> {
         match self {
             Self::Json => Ok(serde_json::from_slice(payload)?),
+            #[cfg(feature = "messagepack")]
+            Self::MessagePack => {
+                let mut reader = rmp_serde::Deserializer::from_read_ref(payload);
+                let value = T::deserialize(&mut reader)?;
+                messagepack_end(&mut reader)?;
+                Ok(value)
+            }
             Self::Other(transcoder) => {
                 let mut value = None;
                 transcoder.decode(payload, &mut |content| {
@@ -104,6 +142,8 @@ impl Format {
     fn encode_value<T: Serialize>(&self, value: &T) -> Result<Vec<u8>, TranscodeError> {
         match self {
             Self::Json => Ok(serde_json::to_vec(value)?),
+            #[cfg(feature = "messagepack")]
+            Self::MessagePack => Ok(rmp_serde::to_vec_named(value)?),
             Self::Other(transcoder) => transcoder.encode(value),
         }
     }
@@ -111,7 +151,7 @@ impl Format {
 
 impl Default for Mapper {
     fn default() -> Self {
-        Self::new(JsonTranscoder)
+        Self::json()
     }
 }
 
@@ -120,8 +160,163 @@ impl Mapper {
     pub fn new(transcoder: impl Transcoder + 'static) -> Self {
         Self {
             format: Format::of(transcoder),
+            payloads: Payloads::default(),
+            #[cfg(feature = "hash-chain")]
+            is_chained: false,
             unknown_events: UnknownEvents::default(),
         }
+    }
+
+    /// A mapper with payloads in JSON, neither compressed nor encrypted: the default.
+    pub fn json() -> Self {
+        Self::new(JsonTranscoder)
+    }
+
+    /// A mapper with payloads in [MessagePack](MessagePackTranscoder), neither compressed nor encrypted.
+    #[cfg(feature = "messagepack")]
+    pub fn messagepack() -> Self {
+        Self::new(MessagePackTranscoder)
+    }
+
+    /// Compresses payloads from now on. Payloads that do not get smaller stay as they are. What others have compressed
+    /// stays readable as long as they are built in, or were given here or to [`Mapper::decompressor`].
+    ///
+    /// # Panics
+    /// When [`Compressor::number`] is not 1..=15.
+    #[must_use]
+    pub fn compressor(self, compressor: impl Compressor + 'static) -> Self {
+        let payloads = self.payloads.compressor(Arc::new(compressor));
+        Self { payloads, ..self }
+    }
+
+    /// Reads what this compressor has made, too. Not needed for zlib, and zstd without a dictionary.
+    ///
+    /// # Panics
+    /// As [`Mapper::compressor`].
+    #[must_use]
+    pub fn decompressor(self, compressor: impl Compressor + 'static) -> Self {
+        let payloads = self.payloads.decompressor(Arc::new(compressor));
+        Self { payloads, ..self }
+    }
+
+    /// Never compresses events of this topic.
+    #[must_use]
+    pub fn uncompressed(self, topic: impl Into<String>) -> Self {
+        let payloads = self.payloads.uncompressed(topic.into());
+        Self { payloads, ..self }
+    }
+
+    /// Encrypts payloads from now on, all of them. What was stored before stays readable, and so does what the keys of the
+    /// ring have sealed; a payload that was changed, or put in the place of another one, is
+    /// [refused](PersistenceError::Decrypt).
+    ///
+    /// Topics, tags, metadata, ids, versions, times and lengths stay as they are: events are found by them.
+    #[cfg(feature = "encryption")]
+    #[must_use]
+    pub fn cipher(self, encryption: impl Into<super::Encryption>) -> Self {
+        let payloads = self.payloads.sealer(Arc::new(encryption.into()));
+        Self { payloads, ..self }
+    }
+
+    /// Refuses payloads that are not encrypted, once there are none any more: who can write to the store could put one
+    /// in the place of one that is.
+    #[must_use]
+    pub fn only_encrypted(self) -> Self {
+        let payloads = self.payloads.only_encrypted();
+        Self { payloads, ..self }
+    }
+
+    /// Destroys the [own key](crate::Encryption::key_per_aggregate) of an aggregate, and with it the content of all its events and
+    /// snapshots, wherever copies of them are; answers whether there was one. Erasing again does nothing.
+    ///
+    /// From then on its events cannot be read or added to: [`PersistenceError::KeyErased`]. Whoever goes over many
+    /// aggregates goes on behind it. An event type with a unit variant named [`ERASED_TOPIC`](crate::ERASED_TOPIC) gets that
+    /// in the place of each of them:
+    ///
+    /// ```
+    /// # #[derive(serde::Serialize, serde::Deserialize)]
+    /// enum Patient {
+    ///     Admitted { name: String },
+    ///     #[serde(rename = "$erased")]
+    ///     Erased,
+    /// }
+    /// # impl annals::Event for Patient {}
+    /// # assert!(annals::topics_of::<Patient>().contains(annals::ERASED_TOPIC));
+    /// ```
+    ///
+    /// What programs have in memory stays there: aggregates in the hand or in a cache, and, in other processes, keys they
+    /// have used. Topics, tags and metadata are not erased, nor what was stored before aggregates had keys of their own.
+    ///
+    /// # Errors
+    /// [`PersistenceError::KeyStore`], also when there is none. Then it may or may not be erased; erase again.
+    pub fn erase_key(&self, aggregate: &AggregateId) -> Result<bool, PersistenceError> {
+        match self.payloads.keys() {
+            Some(keys) => keys.erase_key(aggregate),
+            None => Err(PersistenceError::KeyStore {
+                aggregate_id: Some(aggregate.clone()),
+                source: "this mapper does not encrypt, expected one with a key for each aggregate"
+                    .into(),
+            }),
+        }
+    }
+
+    /// Brings all aggregates' own keys under the newest key of the ring, so that older ones can be retired; answers how
+    /// many were not. May be stopped and started again at any time, while everything goes on.
+    ///
+    /// # Errors
+    /// [`PersistenceError::KeyStore`].
+    pub fn rewrap_keys(&self) -> Result<u64, PersistenceError> {
+        self.payloads
+            .keys()
+            .map_or(Ok(0), |keys| keys.rewrap_keys())
+    }
+
+    /// Gives each event of an aggregate a hash over itself and the one before, from now on: it shows when history is changed,
+    /// by [`Application::verify_chain`](crate::Application::verify_chain). Costs one read of the aggregate's last event a
+    /// save, and about 80 bytes an event.
+    ///
+    /// Every program that saves events of an aggregate has to do so, or the chain ends there, as broken.
+    #[cfg(feature = "hash-chain")]
+    #[must_use]
+    pub fn hash_chain(self) -> Self {
+        let is_chained = true;
+        Self { is_chained, ..self }
+    }
+
+    /// The last step before events are stored in `recorder` together, in this order: it links them into the [hash
+    /// chains](Mapper::hash_chain) of their aggregates, if they have any. An [`Application`](crate::Application) does so by itself; for those
+    /// who hand events to recorders.
+    ///
+    /// # Errors
+    /// As [`AggregateRecorder::select_events`].
+    pub fn link(
+        &self,
+        recorder: &dyn AggregateRecorder,
+        events: &mut [StoredEvent],
+    ) -> Result<(), PersistenceError> {
+        #[cfg(feature = "hash-chain")]
+        if self.is_chained {
+            return super::hash_chain::link(recorder, events);
+        }
+        let _ = (recorder, events);
+        Ok(())
+    }
+
+    /// Reads payloads that the Python library has stored, which are those that say nothing of themselves. What is stored anew
+    /// is marked, so that the two are not mistaken for each other.
+    #[cfg(all(feature = "compression", feature = "encryption"))]
+    #[must_use]
+    pub fn python(self, python: super::PythonPayloads) -> Self {
+        let payloads = self.payloads.foreign(Arc::new(python));
+        Self { payloads, ..self }
+    }
+
+    /// Greatest length in bytes to which a payload is inflated, and that is compressed or encrypted. Default
+    /// [`PAYLOAD_LEN_MAX`](crate::PAYLOAD_LEN_MAX): what claims to be longer is an error, not an allocation.
+    #[must_use]
+    pub fn payload_len_max(self, bytes: usize) -> Self {
+        let payloads = self.payloads.len_max(bytes);
+        Self { payloads, ..self }
     }
 
     /// What becomes of stored events of unknown topics when aggregates are loaded. Default [`UnknownEvents::Error`].
@@ -131,22 +326,32 @@ impl Mapper {
         self
     }
 
-    /// The stored form of an event of an aggregate. `event_id` is used if the event has none yet.
+    /// The stored form of an event of an aggregate. `event_id` is used if the event has none yet; then it also gets the
+    /// metadata of the [scope](crate::MetadataScope).
     ///
     /// # Errors
-    /// [`PersistenceError::NoTopic`], [`PersistenceError::Encode`].
+    /// [`PersistenceError::NoTopic`], [`PersistenceError::Encode`]; [`PersistenceError::TooLarge`],
+    /// [`PersistenceError::Seal`], [`PersistenceError::KeyErased`] and [`PersistenceError::KeyStore`] from compressor and
+    /// cipher.
     pub fn to_stored<E: Event>(
         &self,
         event: &DomainEvent<E>,
         event_id: Uuid,
     ) -> Result<StoredEvent, PersistenceError> {
-        let mut stored = self.encode(&event.event, event.event_id.unwrap_or(event_id))?;
+        let event_id = event.event_id.unwrap_or(event_id);
+        let mut stored = self
+            .encode_unsealed(&event.event, event_id)?
+            .of(event.aggregate_id.clone(), event.version);
         if !event.metadata.is_empty() {
             let schema = std::mem::replace(&mut stored.metadata, event.metadata.clone());
             stored.metadata.remove(SCHEMA_VERSION_KEY);
             stored.metadata.extend(schema);
         }
-        Ok(stored.of(event.aggregate_id.clone(), event.version))
+        if event.event_id.is_none() {
+            stamp_scope(&mut stored.metadata);
+        }
+        self.seal(PayloadKind::Event, &mut stored)?;
+        Ok(stored)
     }
 
     /// The event of an aggregate that was stored.
@@ -180,11 +385,26 @@ impl Mapper {
         })
     }
 
-    /// The stored form of an event that belongs to no aggregate.
+    /// The stored form of an event that belongs to no aggregate, with the metadata of the
+    /// [scope](crate::MetadataScope).
+    ///
+    /// An encrypted payload is bound to that: giving the event to an aggregate afterwards makes it unreadable.
     ///
     /// # Errors
     /// As [`Mapper::to_stored`].
     pub fn encode<E: Event>(
+        &self,
+        event: &E,
+        event_id: Uuid,
+    ) -> Result<StoredEvent, PersistenceError> {
+        let mut stored = self.encode_unsealed(event, event_id)?;
+        stamp_scope(&mut stored.metadata);
+        self.seal(PayloadKind::Event, &mut stored)?;
+        Ok(stored)
+    }
+
+    /// The stored form of an event whose aggregate, id or tags are to follow, and [`Mapper::seal`] behind them.
+    pub(crate) fn encode_unsealed<E: Event>(
         &self,
         event: &E,
         event_id: Uuid,
@@ -203,10 +423,8 @@ impl Mapper {
             .format
             .encode(event)
             .map_err(|source| PersistenceError::Encode { topic, source })?;
-        let (payload, encoding) = seal(payload);
         let mut stored = StoredEvent::new(event_id, topic, payload);
         stamp(&mut stored.metadata, version);
-        stored.encoding = encoding;
         stored.tags = event.tags().into_iter().map(String::into_bytes).collect();
         Ok(stored)
     }
@@ -214,11 +432,26 @@ impl Mapper {
     /// The content of a stored event, whether it belongs to an aggregate or not, as today's schema version has it.
     ///
     /// # Errors
-    /// [`PersistenceError::UnknownTopic`], [`PersistenceError::UnknownEncoding`],
-    /// [`PersistenceError::Decode`]; of schema versions [`PersistenceError::NewerSchema`],
+    /// [`PersistenceError::UnknownTopic`], [`PersistenceError::Decode`]; [`PersistenceError::UnknownEncoding`],
+    /// [`PersistenceError::Inflate`], [`PersistenceError::Decrypt`], [`PersistenceError::NotEncrypted`],
+    /// [`PersistenceError::KeyErased`] and [`PersistenceError::KeyStore`] from compressor and cipher; of schema versions [`PersistenceError::NewerSchema`],
     /// [`PersistenceError::MissingUpcaster`], [`PersistenceError::Upcast`], [`PersistenceError::SchemaVersion`].
     pub fn decode<E: Event>(&self, stored: &StoredEvent) -> Result<E, PersistenceError> {
-        let payload = open(stored)?;
+        self.decode_as(PayloadKind::Event, stored)
+    }
+
+    /// As [`Mapper::decode`], of an event, or of what was made of one to be kept as a snapshot.
+    pub(crate) fn decode_as<E: Event>(
+        &self,
+        kind: PayloadKind,
+        stored: &StoredEvent,
+    ) -> Result<E, PersistenceError> {
+        let payload = match self.open(Payload::of(kind, stored)) {
+            Err(PersistenceError::KeyErased { .. }) if topics_of::<E>().contains(ERASED_TOPIC) => {
+                return erased();
+            }
+            opened => opened?,
+        };
         let topic = topic_by_serde::<E>(&stored.topic);
         let decoded = match Schema::of::<E>(topic, &stored.metadata)? {
             Schema::Current => self.format.decode(topic, &payload),
@@ -253,6 +486,28 @@ impl Mapper {
             (decoded, _) => decoded.map(Some),
         }
     }
+
+    /// It, for events that are not sealed yet.
+    pub(crate) fn without_seal(&self) -> Self {
+        Self {
+            payloads: Payloads::default(),
+            ..self.clone()
+        }
+    }
+
+    /// Compresses and encrypts the payload of `stored`, which is plain and has its aggregate, topic and id already.
+    pub(crate) fn seal(
+        &self,
+        kind: PayloadKind,
+        stored: &mut StoredEvent,
+    ) -> Result<(), PersistenceError> {
+        self.payloads.seal(kind, stored)
+    }
+
+    /// The plain payload: the reverse of [`Mapper::seal`].
+    pub(crate) fn open<'a>(&self, payload: Payload<'a>) -> Result<Cow<'a, [u8]>, PersistenceError> {
+        self.payloads.open(payload)
+    }
 }
 
 /// The name under which serde reads this topic. It knows older names of variants, but none of a struct.
@@ -263,35 +518,25 @@ fn topic_by_serde<E: Event>(topic: &str) -> &str {
     }
 }
 
-/// Where compression and encryption come in.
-fn seal(plain: Vec<u8>) -> (Vec<u8>, Option<Encoding>) {
-    (plain, None)
+/// What stands in the place of an event whose content is gone for good.
+fn erased<E: Event>() -> Result<E, PersistenceError> {
+    let nothing = UnitDeserializer::<serde::de::value::Error>::new();
+    read_content(ERASED_TOPIC, nothing).map_err(|source| PersistenceError::Decode {
+        topic: ERASED_TOPIC.to_owned(),
+        source: source.into(),
+    })
 }
 
-/// Where decryption and decompression come in.
-fn open(stored: &StoredEvent) -> Result<Cow<'_, [u8]>, PersistenceError> {
-    match stored.encoding {
-        None
-        | Some(Encoding {
-            codec: 0,
-            key_id: 0,
-            ..
-        }) => Ok(Cow::Borrowed(&stored.payload)),
-        Some(Encoding { codec, key_id, .. }) => Err(PersistenceError::UnknownEncoding {
-            topic: stored.topic.clone(),
-            codec,
-            key_id,
-        }),
-    }
-}
+/// Name of the unit variant that an event type may have for events whose key was [erased](Mapper::erase_key).
+pub const ERASED_TOPIC: &str = "$erased";
 
 #[cfg(test)]
 mod tests {
     use serde::{Deserialize, Serialize};
 
     use super::*;
-    use crate::domain::{AggregateId, Metadata};
-    use crate::persistence::ReadContent;
+    use crate::domain::Metadata;
+    use crate::persistence::{Encoding, ReadContent};
 
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
     enum Moved {
@@ -351,11 +596,64 @@ mod tests {
 
     #[test]
     fn an_event_survives_the_way_out_and_back() {
-        for mapper in [Mapper::default(), Mapper::new(Foreign)] {
+        for mapper in [Mapper::json(), Mapper::new(Foreign)] {
             let stored = mapper.to_stored(&moved(), Uuid::from_u128(8)).unwrap();
             assert_eq!(stored.topic, "box.moved");
             assert_eq!(stored.payload, br#"{"place":"attic"}"#);
             assert_eq!(stored.tags, [b"place:attic"]);
+            assert_eq!(
+                mapper.to_domain::<Moved>(notification(stored)).unwrap(),
+                moved()
+            );
+        }
+    }
+
+    #[cfg(feature = "messagepack")]
+    #[test]
+    fn messagepack_names_the_fields_and_gives_the_event_back() {
+        /// As a transcoder from outside goes.
+        #[derive(Debug)]
+        struct Foreign;
+
+        impl Transcoder for Foreign {
+            fn encode(
+                &self,
+                value: &dyn erased_serde::Serialize,
+            ) -> Result<Vec<u8>, TranscodeError> {
+                MessagePackTranscoder.encode(value)
+            }
+
+            fn decode(&self, payload: &[u8], read: ReadContent<'_>) -> Result<(), TranscodeError> {
+                MessagePackTranscoder.decode(payload, read)
+            }
+        }
+
+        for mapper in [Mapper::messagepack(), Mapper::new(Foreign)] {
+            let stored = mapper.to_stored(&moved(), Uuid::from_u128(8)).unwrap();
+            assert_eq!(stored.payload, b"\x81\xa5place\xa5attic");
+            for (payload, is_event) in [
+                (stored.payload.clone(), true),
+                ([&stored.payload[..], b"\xc0"].concat(), false),
+                (stored.payload[..8].to_vec(), false),
+                (b"\x81\xa5place\x01".to_vec(), false),
+                (Vec::new(), false),
+                // Says that it is four thousand million long, and deep.
+                (b"\x81\xa5place\xdb\xff\xff\xff\xff".to_vec(), false),
+                (vec![0x91; 100_000], false),
+            ] {
+                let read = mapper.decode::<Moved>(&StoredEvent::new(
+                    Uuid::nil(),
+                    "box.moved",
+                    payload.clone(),
+                ));
+                match is_event {
+                    true => assert_eq!(read.unwrap(), moved().event),
+                    false => assert!(
+                        matches!(read, Err(PersistenceError::Decode { .. })),
+                        "{payload:?}: {read:?}"
+                    ),
+                }
+            }
             assert_eq!(
                 mapper.to_domain::<Moved>(notification(stored)).unwrap(),
                 moved()
@@ -419,7 +717,7 @@ mod tests {
     fn a_payload_sealed_by_others_is_refused() {
         let mut stored = StoredEvent::new(Uuid::nil(), "box.moved", r#"{"place":"x"}"#);
         stored.encoding = Some(Encoding {
-            codec: 1,
+            codec: 15,
             key_id: 2,
             plain_len: 3,
         });
@@ -427,7 +725,7 @@ mod tests {
         assert!(matches!(
             error,
             PersistenceError::UnknownEncoding {
-                codec: 1,
+                codec: 15,
                 key_id: 2,
                 ..
             }

@@ -46,3 +46,44 @@ impl Transcoder for JsonTranscoder {
         Ok(json.end()?)
     }
 }
+
+/// MessagePack with the names of fields: about a quarter smaller than JSON, and read twice as fast. Bytes are bytes in it,
+/// and a UUID is sixteen of them.
+#[cfg(feature = "messagepack")]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MessagePackTranscoder;
+
+#[cfg(feature = "messagepack")]
+impl Transcoder for MessagePackTranscoder {
+    fn encode(&self, value: &dyn Serialize) -> Result<Vec<u8>, TranscodeError> {
+        Ok(rmp_serde::to_vec_named(value)?)
+    }
+
+    fn decode(&self, payload: &[u8], read: ReadContent<'_>) -> Result<(), TranscodeError> {
+        let mut reader = rmp_serde::Deserializer::from_read_ref(payload);
+        read(&mut <dyn Deserializer<'_>>::erase(&mut reader))?;
+        messagepack_end(&mut reader)
+    }
+}
+
+/// That nothing is left behind the value that was read.
+#[cfg(feature = "messagepack")]
+pub(super) fn messagepack_end<'de, R, C>(
+    reader: &mut rmp_serde::Deserializer<R, C>,
+) -> Result<(), TranscodeError>
+where
+    R: rmp_serde::decode::ReadSlice<'de>,
+    C: rmp_serde::config::SerializerConfig,
+{
+    use rmp_serde::decode::Error;
+    use serde::Deserialize;
+
+    match serde::de::IgnoredAny::deserialize(reader) {
+        Err(Error::InvalidMarkerRead(error))
+            if error.kind() == std::io::ErrorKind::UnexpectedEof =>
+        {
+            Ok(())
+        }
+        _ => Err("there are bytes behind the value".into()),
+    }
+}

@@ -74,6 +74,12 @@ impl Effects {
         work.into_events().map_err(|error| trouble(error.into()))
     }
 
+    /// Links events into the hash chains of their aggregates, if they have any.
+    fn link(&self, events: &mut [StoredEvent]) -> Result<(), PersistenceError> {
+        let recorder = self.application.process_recorder();
+        self.application.mapper().link(&**recorder, events)
+    }
+
     fn letter_id(&self, position: u64) -> Result<AggregateId, PersistenceError> {
         let text = format!("{KEPT}/{}/{position}", self.upstream);
         AggregateId::text(text).map_err(|error| PersistenceError::Store {
@@ -139,7 +145,8 @@ impl Sink for Effects {
         };
         let tracking = Tracking::new(self.tracking.clone(), last.position);
         let _turn = self.turn.lock();
-        let events = self.work(batch)?;
+        let mut events = self.work(batch)?;
+        self.link(&mut events)?;
         let has_timers = events.iter().any(|event| event.topic == SET);
         let durability = self.application.durability();
         let recorded = self
@@ -218,6 +225,7 @@ impl Sink for Effects {
         let _turn = self.turn.lock();
         let mut events = self.work(std::slice::from_ref(notification))?;
         events.push(StoredEvent::new(self.new_event_id(), RESOLVED, "{}").of(id, 2));
+        self.link(&mut events)?;
         let has_timers = events.iter().any(|event| event.topic == SET);
         let recorded = recorder.insert_events(events, Durability::Sync)?;
         self.tell(&recorded, has_timers);

@@ -8,8 +8,9 @@ use std::any::type_name;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{Mapper, open, seal};
+use super::Mapper;
 use crate::domain::{Root, Snapshot};
+use crate::persistence::payload::{Payload, PayloadKind};
 use crate::persistence::{PersistenceError, StoredEvent, TranscodeError};
 
 impl Mapper {
@@ -23,9 +24,7 @@ impl Mapper {
         let topic = A::NAME;
         let payload = self.format.encode_value(&**root);
         let payload = payload.map_err(|source| PersistenceError::Encode { topic, source })?;
-        let (payload, encoding) = seal(payload);
         let mut stored = StoredEvent::new(event_id, topic, payload);
-        stored.encoding = encoding;
         let mut note = |key: &str, value: Option<u64>| {
             if let Some(value) = value {
                 stored.metadata.insert(key.to_owned(), value.to_string());
@@ -34,7 +33,9 @@ impl Mapper {
         note(SHAPE, Some(A::VERSION.into()).filter(|shape| *shape > 1));
         note(CREATED, root.created_us());
         note(MODIFIED, root.modified_us());
-        Ok(stored.of(root.id().clone(), root.version()))
+        let mut stored = stored.of(root.id().clone(), root.version());
+        self.seal(PayloadKind::Snapshot, &mut stored)?;
+        Ok(stored)
     }
 
     /// The aggregate that was stored.
@@ -60,7 +61,7 @@ impl Mapper {
             Some(Err(error)) => Err(failed(error.into())),
         };
         let shape = noted(SHAPE)?.unwrap_or(1);
-        let payload = open(stored)?;
+        let payload = self.open(Payload::of(PayloadKind::Snapshot, stored))?;
         let state = match shape == u64::from(A::VERSION) {
             true => self.format.decode_any(&payload),
             false => self

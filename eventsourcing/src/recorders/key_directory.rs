@@ -1,0 +1,336 @@
+//! Aggregates' own keys in a directory, a file each: small, and easily forgotten.
+//!
+//! ```text
+//! <SHA-256 of the aggregate's id>.key    kind of id (1 byte) | length of the key (1) | key, encrypted | id
+//! ```
+//!
+//! - A file of zeros is a key that was erased. Zeros take the place of the key where it lies, so that nothing of it is
+//!   left in the file system's hands that the file system does not keep for itself.
+//! - Erasing and replacing hold a lock: a key that is erased does not come back in its new wrapping.
+//! - A file gets its name when its content is durable. The first one to take a name wins; a name is never given back.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use annals_segments::{Disk, DiskFile, OpenMode, Random, RealDisk, SystemRandom};
+use parking_lot::Mutex;
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use crate::domain::AggregateId;
+use crate::persistence::{KeptKey, KeyStore, PersistenceError, TranscodeError, WrappedKey};
+
+/// Keeps keys in a directory of its own, durably. Several processes may use it at once.
+///
+/// It belongs neither into the directory of a log nor into backups that outlive an erasure. What a device keeps of
+/// overwritten blocks is beyond reach; whoever finds that still needs the key of the ring.
+#[derive(Debug)]
+pub struct KeyDirectory {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    /// Names of files that are being written: this instance's own, and one after the other.
+    instance: u64,
+    written: AtomicU64,
+    changes: Mutex<()>,
+}
+
+impl KeyDirectory {
+    /// Opens a directory, and creates it when it is missing.
+    ///
+    /// # Errors
+    /// [`PersistenceError::Store`].
+    pub fn open(dir: impl AsRef<Path>) -> Result<Self, PersistenceError> {
+        Self::open_on(Arc::new(RealDisk), dir)
+    }
+
+    /// As [`KeyDirectory::open`], on a disk of your choice.
+    ///
+    /// # Errors
+    /// [`PersistenceError::Store`].
+    pub fn open_on(disk: Arc<dyn Disk>, dir: impl AsRef<Path>) -> Result<Self, PersistenceError> {
+        let dir = dir.as_ref().to_owned();
+        disk.create_dir(&dir)
+            .map_err(|error| PersistenceError::Store {
+                doing: "create the directory of keys",
+                source: error.into(),
+            })?;
+        let mut instance = [0; 8];
+        SystemRandom::default().fill(&mut instance);
+        Ok(Self {
+            disk,
+            dir,
+            instance: u64::from_le_bytes(instance),
+            written: AtomicU64::new(0),
+            changes: Mutex::new(()),
+        })
+    }
+
+    fn path(&self, aggregate: &AggregateId) -> PathBuf {
+        let (kind, id) = spelled(aggregate);
+        let name: String = Sha256::new_with_prefix([kind])
+            .chain_update(id)
+            .finalize()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        self.dir.join(name).with_extension(EXTENSION)
+    }
+
+    fn find(&self, path: &Path, mode: OpenMode) -> io::Result<Option<Arc<dyn DiskFile>>> {
+        match self.disk.open(path, mode) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            file => file.map(Some),
+        }
+    }
+
+    /// Calls `change` while nobody else changes a key, in this process or in another.
+    fn change<T>(
+        &self,
+        change: impl FnOnce() -> Result<T, TranscodeError>,
+    ) -> Result<T, TranscodeError> {
+        let _changes = self.changes.lock();
+        match self.disk.try_lock(&self.dir.join("LOCK"))? {
+            Some(_lock) => change(),
+            None => Err("another process changes keys; try again".into()),
+        }
+    }
+
+    /// Writes `content` under a name that nobody looks for.
+    fn write_beside(&self, content: &[u8]) -> io::Result<PathBuf> {
+        let (instance, number) = (self.instance, self.written.fetch_add(1, Ordering::Relaxed));
+        let path = self.dir.join(format!("{instance:016x}-{number}.new"));
+        let file = self.disk.open(&path, OpenMode::CreateNew)?;
+        file.write_all_at(content, 0)?;
+        file.sync_data()?;
+        Ok(path)
+    }
+
+    /// Gives `content` its name, unless that is taken.
+    fn create(&self, path: &Path, content: &[u8]) -> io::Result<bool> {
+        let beside = self.write_beside(content)?;
+        let is_first = match self.disk.hard_link(&beside, path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
+            linked => linked.map(|()| true)?,
+        };
+        self.disk.remove(&beside)?;
+        // Also when somebody else was faster: what is answered has to be durable.
+        self.disk.sync_dir(&self.dir)?;
+        Ok(is_first)
+    }
+}
+
+impl KeyStore for KeyDirectory {
+    fn load(&self, aggregate: &AggregateId) -> Result<KeptKey, TranscodeError> {
+        let Some(file) = self.find(&self.path(aggregate), OpenMode::Read)? else {
+            return Ok(KeptKey::Absent);
+        };
+        match Kept::parse(&file.read_all(LEN_MAX)?)? {
+            Kept::Erased => Ok(KeptKey::Erased),
+            Kept::Key(key, of) if of == *aggregate => Ok(KeptKey::Key(key)),
+            Kept::Key(_, other) => {
+                Err(format!("the file of {aggregate} holds a key of {other}").into())
+            }
+        }
+    }
+
+    fn insert(&self, aggregate: &AggregateId, key: &WrappedKey) -> Result<KeptKey, TranscodeError> {
+        self.create(&self.path(aggregate), &content(aggregate, key)?)?;
+        self.load(aggregate)
+    }
+
+    fn replace(&self, aggregate: &AggregateId, key: &WrappedKey) -> Result<(), TranscodeError> {
+        let path = self.path(aggregate);
+        self.change(|| {
+            let Some(old) = self.find(&path, OpenMode::ReadWrite)? else {
+                return Ok(());
+            };
+            if Kept::parse(&old.read_all(LEN_MAX)?)? == Kept::Erased {
+                return Ok(());
+            }
+            let beside = self.write_beside(&content(aggregate, key)?)?;
+            self.disk.rename(&beside, &path)?;
+            self.disk.sync_dir(&self.dir)?;
+            // The key under the old one of the ring: nobody may find it once this file is erased.
+            Ok(zero(&*old)?)
+        })
+    }
+
+    fn erase(&self, aggregate: &AggregateId) -> Result<bool, TranscodeError> {
+        let path = self.path(aggregate);
+        self.change(|| {
+            if self.create(&path, &[0; TOMBSTONE_LEN])? {
+                return Ok(false);
+            }
+            let Some(file) = self.find(&path, OpenMode::ReadWrite)? else {
+                return Err("the file of the key is gone".into());
+            };
+            // Damaged or not.
+            let had_key = Kept::parse(&file.read_all(LEN_MAX)?).ok() != Some(Kept::Erased);
+            zero(&*file)?;
+            Ok(had_key)
+        })
+    }
+
+    fn aggregates(&self) -> Result<Vec<AggregateId>, TranscodeError> {
+        let mut aggregates = Vec::new();
+        for entry in self.disk.list(&self.dir)? {
+            let path = self.dir.join(&entry.name);
+            if path.extension().is_none_or(|found| found != EXTENSION) {
+                continue;
+            }
+            if let Some(file) = self.find(&path, OpenMode::Read)?
+                && let Kept::Key(_, aggregate) = Kept::parse(&file.read_all(LEN_MAX)?)?
+            {
+                aggregates.push(aggregate);
+            }
+        }
+        Ok(aggregates)
+    }
+}
+
+/// What a file holds.
+#[derive(Debug, PartialEq)]
+enum Kept {
+    Erased,
+    Key(WrappedKey, AggregateId),
+}
+
+impl Kept {
+    fn parse(bytes: &[u8]) -> Result<Self, TranscodeError> {
+        if !bytes.is_empty() && bytes.iter().all(|byte| *byte == 0) {
+            return Ok(Self::Erased);
+        }
+        let parts = || {
+            let ([kind, key_len], rest) = bytes.split_first_chunk::<2>()?;
+            let (key, id) = rest.split_at_checked(usize::from(*key_len))?;
+            let aggregate = match kind {
+                1 => Uuid::from_slice(id).ok()?.into(),
+                2 => AggregateId::text(str::from_utf8(id).ok()?).ok()?,
+                _ => return None,
+            };
+            Some(Self::Key(WrappedKey::from_bytes(key), aggregate))
+        };
+        parts().ok_or_else(|| {
+            "the file of the key is damaged, expected one that was written here; restore it".into()
+        })
+    }
+}
+
+fn content(aggregate: &AggregateId, key: &WrappedKey) -> Result<Vec<u8>, TranscodeError> {
+    let (kind, id) = spelled(aggregate);
+    let key_len = u8::try_from(key.as_bytes().len()).map_err(|_| "the key is longer than a key")?;
+    Ok([&[kind, key_len], key.as_bytes(), &id].concat())
+}
+
+fn spelled(aggregate: &AggregateId) -> (u8, Vec<u8>) {
+    match aggregate.as_uuid() {
+        Some(uuid) => (1, uuid.as_bytes().to_vec()),
+        None => (2, aggregate.as_text().unwrap_or_default().into()),
+    }
+}
+
+fn zero(file: &dyn DiskFile) -> io::Result<()> {
+    let len = file.len()?.clamp(TOMBSTONE_LEN as u64, LEN_MAX);
+    let zeros = vec![0; usize::try_from(len).map_err(|_| io::ErrorKind::FileTooLarge)?];
+    file.write_all_at(&zeros, 0)?;
+    file.sync_data()
+}
+
+const EXTENSION: &str = "key";
+const TOMBSTONE_LEN: usize = 2;
+/// Bytes of the longest file: lengths in one byte each, and two of them.
+const LEN_MAX: u64 = 2 + 2 * u8::MAX as u64;
+
+#[cfg(test)]
+mod tests {
+    use annals_segments::MemoryDisk;
+
+    use super::*;
+
+    fn key(byte: u8) -> WrappedKey {
+        WrappedKey::from_bytes([byte; 73])
+    }
+
+    fn ids() -> [AggregateId; 3] {
+        let uuid = Uuid::from_u128(7);
+        let text = |text: &str| AggregateId::text(text).unwrap();
+        [uuid.into(), text(&uuid.to_string()), text(&"é".repeat(127))]
+    }
+
+    fn bytes_of(disk: &MemoryDisk) -> Vec<u8> {
+        let dir = Path::new("/keys");
+        let read = |entry: annals_segments::DirEntry| {
+            let file = disk.open(&dir.join(entry.name), OpenMode::Read).unwrap();
+            file.read_all(LEN_MAX).unwrap()
+        };
+        let entries = disk.list(dir).unwrap().into_iter();
+        entries
+            .filter(|entry| entry.name != "LOCK")
+            .flat_map(read)
+            .collect()
+    }
+
+    #[test]
+    fn keys_are_kept_replaced_listed_and_erased_for_whoever_opens_the_directory() {
+        let disk = Arc::new(MemoryDisk::default());
+        let open = || KeyDirectory::open_on(disk.clone(), "/keys").unwrap();
+        for id in ids() {
+            assert_eq!(open().load(&id).unwrap(), KeptKey::Absent);
+            assert_eq!(open().insert(&id, &key(1)).unwrap(), KeptKey::Key(key(1)));
+            assert_eq!(
+                open().insert(&id, &key(2)).unwrap(),
+                KeptKey::Key(key(1)),
+                "the first counts"
+            );
+            open().replace(&id, &key(3)).unwrap();
+            assert_eq!(open().load(&id).unwrap(), KeptKey::Key(key(3)));
+        }
+        let mut listed = open().aggregates().unwrap();
+        listed.sort();
+        let mut expected = ids();
+        expected.sort();
+        assert_eq!(listed, expected);
+
+        let [erased, ..] = ids();
+        for expected in [true, false] {
+            assert_eq!(open().erase(&erased).unwrap(), expected);
+            open().replace(&erased, &key(4)).unwrap();
+            assert_eq!(open().insert(&erased, &key(5)).unwrap(), KeptKey::Erased);
+        }
+        assert_eq!(open().aggregates().unwrap().len(), 2);
+        assert!(!open().erase(&AggregateId::text("nobody").unwrap()).unwrap());
+    }
+
+    #[test]
+    fn nothing_of_an_erased_key_is_left() {
+        let disk = Arc::new(MemoryDisk::default());
+        let keys = KeyDirectory::open_on(disk.clone(), "/keys").unwrap();
+        let id = AggregateId::text("ann").unwrap();
+        keys.insert(&id, &key(0xab)).unwrap();
+        assert!(bytes_of(&disk).contains(&0xab));
+        keys.replace(&id, &key(0xcd)).unwrap();
+        keys.erase(&id).unwrap();
+        assert!(bytes_of(&disk).iter().all(|byte| *byte == 0));
+    }
+
+    #[test]
+    fn a_damaged_file_is_told_and_can_be_erased() {
+        let disk = Arc::new(MemoryDisk::default());
+        let keys = KeyDirectory::open_on(disk.clone(), "/keys").unwrap();
+        let id = AggregateId::text("ann").unwrap();
+        keys.insert(&id, &key(1)).unwrap();
+        let file = disk.open(&keys.path(&id), OpenMode::ReadWrite).unwrap();
+        for (offset, byte) in [(0, 9), (1, 255), (0, 1)] {
+            file.write_all_at(&[byte], offset).unwrap();
+            assert!(keys.load(&id).is_err());
+        }
+        file.set_len(0).unwrap();
+        assert!(keys.load(&id).is_err(), "empty is not erased");
+        file.write_all_at(&[2, 1, 7], 0).unwrap();
+        assert!(keys.load(&id).is_err());
+        assert!(keys.erase(&id).unwrap());
+        assert_eq!(keys.load(&id).unwrap(), KeptKey::Erased);
+    }
+}
