@@ -127,6 +127,16 @@ fn any_sequence_of_calls_answers_as_a_vector_does() {
 }
 
 #[test]
+fn compressed_payloads_of_any_bytes_are_bounded() {
+    replay("zstd_payload", 100);
+}
+
+#[test]
+fn encrypted_payloads_that_were_changed_are_never_opened() {
+    replay("aead_open", 300);
+}
+
+#[test]
 fn every_target_has_its_program_and_its_seeds() {
     let programs: BTreeSet<String> = fs::read_dir(fuzz_dir().join("fuzz_targets"))
         .unwrap()

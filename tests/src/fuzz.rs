@@ -8,6 +8,7 @@
 //! bytes taken as they are, or a description from which structures with valid checksums and lying
 //! contents are built.
 
+mod aead_open;
 mod api_ops;
 mod frame_decode;
 mod hostile;
@@ -17,7 +18,9 @@ mod manifest_open;
 mod segment_recover;
 mod segment_recover_structured;
 mod snapshot_load;
+mod zstd_payload;
 
+pub use aead_open::aead_open;
 pub use api_ops::api_ops;
 pub use frame_decode::frame_decode;
 pub use index_open_query::index_open_query;
@@ -25,6 +28,7 @@ pub use manifest_open::manifest_open;
 pub use segment_recover::segment_recover;
 pub use segment_recover_structured::segment_recover_structured;
 pub use snapshot_load::snapshot_load;
+pub use zstd_payload::zstd_payload;
 
 /// A target: its name, which is that of its file in `fuzz/fuzz_targets` and of its folder of seeds.
 #[derive(Clone, Copy, Debug)]
@@ -38,7 +42,7 @@ pub struct Target {
 }
 
 /// Every target there is.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 9] = [
     Target {
         name: "frame_decode",
         run: frame_decode,
@@ -73,5 +77,15 @@ pub const TARGETS: [Target; 7] = [
         name: "api_ops",
         run: api_ops,
         seeds: api_ops::seeds,
+    },
+    Target {
+        name: "zstd_payload",
+        run: zstd_payload,
+        seeds: zstd_payload::seeds,
+    },
+    Target {
+        name: "aead_open",
+        run: aead_open,
+        seeds: aead_open::seeds,
     },
 ];

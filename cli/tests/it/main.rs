@@ -19,6 +19,7 @@ mod crash;
 mod demo;
 mod import;
 mod inspection;
+mod payload_sizes;
 mod process;
 mod repair;
 mod sample;

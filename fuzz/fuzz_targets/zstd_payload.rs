@@ -1,0 +1,4 @@
+//! Lets the fuzzer call `annals_tests::fuzz::zstd_payload`, where the promise stands.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| annals_tests::fuzz::zstd_payload(bytes));
