@@ -33,7 +33,9 @@ pub(crate) fn run(work: &Work) {
     for _ in 0..FORKS {
         session.run();
         let durable = log.durable_head();
-        fork(|| check_refused(&log, durable));
+        if let Err(wrong) = fork(|| check_refused(&log, durable)) {
+            return tell(Line::Wrong(wrong));
+        }
     }
     tell(Line::Done);
     // The log is its own still, until it is killed.
@@ -42,8 +44,8 @@ pub(crate) fn run(work: &Work) {
     }
 }
 
-/// Runs `child` in a forked child, and waits for its end.
-fn fork(child: impl FnOnce()) {
+/// Runs `child` in a forked child, and waits for its end, which should be a good one.
+fn fork(child: impl FnOnce()) -> Result<(), String> {
     // SAFETY: the child has the one thread that calls this. No other thread of this process writes to standard output,
     // and what the child asks of the log takes no lock before it is refused; should it wait all the same, the alarm
     // ends it. It ends without running what is at exit. The status is ours.
@@ -58,8 +60,9 @@ fn fork(child: impl FnOnce()) {
         let waited = system::waitpid(process, &raw mut status, 0);
         if waited == process { status } else { -1 }
     };
-    if status != 0 {
-        Line::Wrong(format!("a forked child ended with status {status:#x}")).tell();
+    match status {
+        0 => Ok(()),
+        _ => Err(format!("a forked child ended with status {status:#x}")),
     }
 }
 
@@ -91,4 +94,4 @@ fn check_refused(log: &Log, durable: u64) {
 /// How often it forks.
 pub(crate) const FORKS: u64 = 4;
 /// For a child that waits for a thread it does not have.
-const PATIENCE_SECONDS: u32 = 5;
+const PATIENCE_SECONDS: u32 = 20;

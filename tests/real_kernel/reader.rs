@@ -7,6 +7,7 @@ use annals_engine::{Error, Log};
 use annals_tests::SeededRandom;
 use annals_tests::history::Reading;
 
+use crate::failed_syncs::PATIENCE;
 use crate::now_ns;
 use crate::report::Line;
 use crate::work::Work;
@@ -15,7 +16,7 @@ use crate::writer;
 /// Follows and reads until it is killed, or all steps are done.
 pub(crate) fn run(work: &Work) {
     let tell = |line: Line| line.tell();
-    let until = now_ns() + 10_000_000_000;
+    let until = now_ns() + PATIENCE.as_nanos() as u64;
     let log = loop {
         match writer::options(work).open_read_only(&work.dir) {
             Ok(log) => break log,
