@@ -134,46 +134,38 @@ struct Bank {
 
 impl Bank {
     fn open_account(&self, owner: &str) -> Result<AggregateId, BankError> {
-        let mut account = Account::open(self.accounts.new_id(), owner);
-        self.accounts.save(&mut account)?;
-        Ok(account.id().clone())
+        let account = Account::open(self.accounts.new_id(), owner);
+        Ok(self.accounts.add(account)?)
     }
 
     fn account(&self, id: &AggregateId) -> Result<Root<Account>, BankError> {
         Ok(self.accounts.repository().get(id)?)
     }
 
-    /// Does something with an account and saves it.
+    /// Does something with an account and saves it. Several may do so at once: `edit` decides again when somebody else was
+    /// faster.
     fn with_account(
         &self,
         id: &AggregateId,
         act: impl Fn(&mut Root<Account>) -> Result<(), Refusal>,
     ) -> Result<(), BankError> {
-        self.until_saved(|| {
-            let mut account = self.account(id)?;
-            act(&mut account)?;
-            self.accounts.save(&mut account)?;
-            Ok(())
-        })
+        self.accounts.edit(id, |account: &mut Root<Account>| {
+            act(account).map_err(BankError::from)
+        })?;
+        Ok(())
     }
 
-    /// From one account to another: both change, or none.
+    /// From one account to another: both change, or none. What `edit` does for one aggregate is done by hand for two: who
+    /// was overtaken loads and decides again. Each time somebody was overtaken somebody got on, so all of them do.
     fn transfer(&self, from: &AggregateId, to: &AggregateId, cents: i64) -> Result<(), BankError> {
-        self.until_saved(|| {
+        loop {
             let (mut payer, mut payee) = (self.account(from)?, self.account(to)?);
             payer.withdraw(cents)?;
             payee.deposit(cents)?;
-            self.accounts.save((&mut payer, &mut payee))?;
-            Ok(())
-        })
-    }
-
-    /// Decides again as often as somebody else was faster. Each time somebody was: all of them together get on.
-    fn until_saved(&self, act: impl Fn() -> Result<(), BankError>) -> Result<(), BankError> {
-        loop {
-            match act() {
-                Err(BankError::Store(error)) if error.is_conflict() => {}
-                done => return done,
+            match self.accounts.save((&mut payer, &mut payee)) {
+                Err(error) if error.is_conflict() => {}
+                Err(error) => return Err(error.into()),
+                Ok(_) => return Ok(()),
             }
         }
     }
