@@ -42,7 +42,7 @@ pub enum ProjectionError {
         /// What has been processed.
         position: u64,
         /// What the upstream said.
-        source: PersistenceError,
+        source: Box<PersistenceError>,
     },
 
     /// What was made of the events cannot be stored. The follower has stopped in front of them.
@@ -57,7 +57,7 @@ pub enum ProjectionError {
         /// What has been processed.
         position: u64,
         /// What the store said.
-        source: PersistenceError,
+        source: Box<PersistenceError>,
     },
 
     /// The follower has stopped on an error before; this is it.

@@ -184,7 +184,7 @@ impl Follower {
         let head = head.map_err(|source| ProjectionError::Upstream {
             follower: shared.steps.follower.clone(),
             position: progress.reached,
-            source,
+            source: Box::new(source),
         })?;
         Ok(Lag {
             reached: progress.reached,
@@ -439,7 +439,7 @@ impl Shared {
                 return Err(ProjectionError::Upstream {
                     follower: self.steps.follower.clone(),
                     position: after,
-                    source,
+                    source: Box::new(source),
                 });
             }
         };
@@ -459,7 +459,7 @@ impl Shared {
             return Err(ProjectionError::Upstream {
                 follower: self.steps.follower.clone(),
                 position,
-                source,
+                source: Box::new(source),
             });
         }
         self.steps.bury(DeadLetter {

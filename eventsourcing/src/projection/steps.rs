@@ -265,7 +265,7 @@ impl Steps {
             follower: self.follower.clone(),
             doing,
             position,
-            source,
+            source: Box::new(source),
         }
     }
 }

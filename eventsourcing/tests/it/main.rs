@@ -1,1 +1,45 @@
+//! The promises of the library, kept by both recorders.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a helper of a test fails as the test does"
+)]
+
+#[path = "../../examples/cargo_shipping.rs"]
+mod cargo_shipping;
+#[path = "../../examples/content_management.rs"]
+mod content_management;
+#[path = "../../examples/shop_aggregates.rs"]
+mod shop_aggregates;
+
+mod application;
+mod awaiting;
+mod dcb;
+mod dcb_models;
+mod dcb_snapshots;
+mod diagnostics;
+mod dog_school;
+mod editing;
+mod encryption;
+mod enrolment;
+mod examples;
+mod following;
+mod hash_chain;
+mod layers;
+mod log_recorder;
+mod macros;
+mod metadata_scope;
+mod projections;
+mod recorders;
+mod reservations;
+mod school;
+mod shop_slices;
+mod snapshots;
+#[cfg(feature = "sqlite")]
+mod sqlite_kills;
+#[cfg(feature = "sqlite")]
+mod sqlite_model;
+#[cfg(feature = "sqlite")]
+mod sqlite_recorder;
+mod systems;
+mod watched;

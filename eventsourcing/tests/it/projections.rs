@@ -424,10 +424,7 @@ fn a_closed_view_stops_a_projection_which_says_so() {
         assert!(
             matches!(
                 &*source,
-                ProjectionError::Store {
-                    source: PersistenceError::Closed,
-                    ..
-                }
+                ProjectionError::Store { source, .. } if matches!(**source, PersistenceError::Closed)
             ),
             "{source:?}"
         );
