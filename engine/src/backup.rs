@@ -187,7 +187,11 @@ fn enter(target: &Directory, inner: &Inner) -> Result<(Previous, Box<dyn DiskLoc
 /// Whether a backup is one of an earlier state of the log: nothing in it is newer, or something else.
 fn check_earlier(before: &Manifest, inner: &Inner) -> Result<(), &'static str> {
     const LATER: &str = "a backup of a later state of this log";
-    let view = inner.view();
+    let view = {
+        // A group is told as durable, and so in a backup, a moment before it is shown: not while nobody commits.
+        let _idle = inner.writer.lock();
+        inner.view()
+    };
     let next = before
         .segments
         .last()
