@@ -50,7 +50,8 @@
 //! ```
 //!
 //! An aggregate written by hand is tested the same way (`.when(|dog| dog.trigger(…))`), and a [`Decider`](crate::Decider)
-//! by [`given_pure`], whose `when` takes a command. Decisions without aggregates begin with [`given_events`].
+//! by [`given_pure`], whose `when` takes a command. Decisions without aggregates, and policies,
+//! begin with [`given_events`].
 //!
 //! What is checked without being asked for: that the given events are ones the aggregate begins with, that every event
 //! which happened is stored and read back as it was, and that a replay leaves the state in which it happened (where

@@ -1,13 +1,16 @@
-//! Given that these events have happened, when it is decided upon them, then those happen.
+//! Given that these events have happened, when it is decided upon them, or a policy reacts, then those happen.
 
 use std::fmt::{self, Debug, Write as _};
+use std::sync::Arc;
 
 use uuid::Uuid;
 
 use super::given::Chain;
 use crate::dcb::{DcbError, Models, Perspective, Slice};
-use crate::domain::Event;
-use crate::persistence::{Mapper, Notification, StoredEvent};
+use crate::domain::{AggregateId, Event, FIRST_VERSION};
+use crate::persistence::{AggregateRecorder, Durability, Mapper, Notification, StoredEvent};
+use crate::projection::{Failure, Incoming, Notified, Policy, ProcessApplication, Work};
+use crate::recorders::MemoryRecorder;
 
 /// What has happened before a decision, of any event types: a store of these events alone.
 ///
@@ -87,6 +90,106 @@ impl GivenEvents {
         self
     }
 
+    /// Events that have happened to an aggregate, its first ones or the next.
+    ///
+    /// # Panics
+    /// When one cannot be stored.
+    #[track_caller]
+    pub fn happened_to<E: Event>(
+        mut self,
+        id: impl Into<AggregateId>,
+        events: impl IntoIterator<Item = E>,
+    ) -> Self {
+        let id = id.into();
+        let of_id = |stored: &&StoredEvent| stored.aggregate_id() == Some(&id);
+        let last = self.stored.iter().rev().find(of_id);
+        let next = last
+            .and_then(StoredEvent::version)
+            .map_or(FIRST_VERSION, |last| last + 1);
+        let events = (next..).zip(events);
+        let stored: Vec<_> = events
+            .map(|(version, event)| encoded(&event).of(id.clone(), version))
+            .collect();
+        self.stored.extend(stored);
+        self
+    }
+
+    /// Has a policy react to an event of an aggregate elsewhere, in an application in which the given events have happened.
+    /// An event that it does not read does not reach it.
+    ///
+    /// ```
+    /// use annals::testing::given_events;
+    /// use annals::uuid::Uuid;
+    /// use annals::{Event, Notified, policy};
+    ///
+    /// #[derive(Event)]
+    /// enum DogEvent {
+    ///     Registered { name: String },
+    /// }
+    ///
+    /// #[derive(Event)]
+    /// struct Greeted {
+    ///     name: String,
+    /// }
+    ///
+    /// let greet = policy(|event: &Notified<DogEvent>, work| {
+    ///     let DogEvent::Registered { name } = &event.event;
+    ///     work.record(&Greeted { name: name.clone() })?;
+    ///     Ok(())
+    /// });
+    ///
+    /// let fido = || "Fido".to_owned();
+    /// given_events()
+    ///     .react(&greet, Uuid::nil(), DogEvent::Registered { name: fido() })
+    ///     .then(Greeted { name: fido() });
+    /// ```
+    ///
+    /// # Panics
+    /// When the given events cannot be stored together.
+    #[track_caller]
+    pub fn react<P: Policy, E: Event>(
+        self,
+        policy: &P,
+        id: impl Into<AggregateId>,
+        event: E,
+    ) -> Decision<Failure> {
+        let cause = Notification {
+            position: 1,
+            time_us: 1,
+            event: encoded(&event).of(id, FIRST_VERSION),
+        };
+        let application = match self.application() {
+            Ok(application) => application,
+            Err(error) => panic!("given: {}", Chain(&*error)),
+        };
+        let mut work = Work::new(&application);
+        work.begin(&cause);
+        let process = || {
+            if P::Event::reads(&cause.event.topic) {
+                let cause = Notified::<P::Event>::decode(&Mapper::default(), &cause)?;
+                policy.process(&cause, &mut work)?;
+            }
+            Ok(work.into_events()?)
+        };
+        let (found, error) = match process() {
+            Ok(found) => (found, None),
+            Err(error) => (Vec::new(), Some(error)),
+        };
+        Decision { found, error }
+    }
+
+    /// An application in which these events have happened.
+    fn application(self) -> Result<ProcessApplication, Failure> {
+        let recorder = Arc::new(MemoryRecorder::new());
+        let number = |(id, stored): (u128, StoredEvent)| StoredEvent {
+            event_id: Uuid::from_u128(id),
+            ..stored
+        };
+        let stored = (1..).zip(self.stored).map(number).collect();
+        recorder.insert_events(stored, Durability::Sync)?;
+        Ok(ProcessApplication::new(recorder)?)
+    }
+
     /// Decides upon what models see of these events.
     ///
     /// # Panics
@@ -162,7 +265,8 @@ impl<E: Debug> Decision<E> {
         self.then_stored(expected.map(|event| encoded(&event)));
     }
 
-    /// As [`Decision::then_all`], of events as [`Mapper::encode`] makes them.
+    /// As [`Decision::then_all`], of events as [`Mapper::encode`] makes them; where they are said to be
+    /// [of](StoredEvent::of) an aggregate, they have to be.
     ///
     /// # Panics
     /// Otherwise.
@@ -231,9 +335,10 @@ impl<E: Debug> Decision<E> {
     }
 }
 
-/// The same content under the same name; models may have added tags.
+/// The same content under the same name; models may have added tags, and the aggregate may be left open.
 fn is_as(found: &StoredEvent, expected: &StoredEvent) -> bool {
     found.topic == expected.topic
+        && (expected.origin.is_none() || expected.origin == found.origin)
         && found.payload == expected.payload
         && expected.tags.iter().all(|tag| found.tags.contains(tag))
 }
@@ -283,7 +388,9 @@ mod tests {
 
     use super::*;
     use crate::dcb::DecisionModel;
+    use crate::domain::Aggregate;
     use crate::persistence::{Query, QueryItem};
+    use crate::projection::policy;
 
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
     enum Seat {
@@ -395,6 +502,52 @@ mod tests {
         assert!(message(|| run().then_nothing()).contains("found 1 events"));
         let two = || [taken(1, "me"), taken(2, "me")];
         assert!(message(|| run().then_all(two())).contains("expected 2 events"));
+    }
+
+    #[test]
+    fn a_policy_reacts_in_an_application_that_has_a_past() {
+        #[derive(Debug, PartialEq, Serialize, Deserialize)]
+        enum HouseEvent {
+            Opened,
+            Filled { seat: u32 },
+        }
+
+        impl Event for HouseEvent {}
+
+        struct House;
+
+        impl Aggregate for House {
+            type Event = HouseEvent;
+
+            fn start(event: &HouseEvent) -> Option<Self> {
+                (*event == HouseEvent::Opened).then_some(Self)
+            }
+
+            fn apply(&mut self, _: &HouseEvent) {}
+        }
+
+        let house = || AggregateId::text("house").unwrap();
+        let fill = policy(move |event: &Notified<Seat>, work: &mut Work<'_>| {
+            let Seat::Taken { seat, .. } = event.event;
+            let house = work.get::<House>(&AggregateId::text("house")?)?;
+            house.trigger(HouseEvent::Filled { seat });
+            Ok(())
+        });
+        let given = || given_events().happened_to(house(), [HouseEvent::Opened]);
+        given()
+            .react(&fill, Uuid::nil(), taken(1, "ann"))
+            .then_stored([encoded(&HouseEvent::Filled { seat: 1 }).of(house(), 2)]);
+        given()
+            .happened_to(house(), [HouseEvent::Filled { seat: 7 }])
+            .react(&fill, Uuid::nil(), taken(1, "ann"))
+            .then_stored([encoded(&HouseEvent::Filled { seat: 1 }).of(house(), 3)]);
+        // What it does not read does not reach it; what fails leaves nothing.
+        given()
+            .react(&fill, Uuid::nil(), HouseEvent::Opened)
+            .then_nothing();
+        given_events()
+            .react(&fill, Uuid::nil(), taken(1, "ann"))
+            .then_error_with(|error| assert!(error.to_string().contains("house"), "{error}"));
     }
 
     #[test]

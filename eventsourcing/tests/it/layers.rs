@@ -41,7 +41,15 @@ fn each_layer_knows_only_those_below_it() {
         ("conformance", &["conformance", "persistence", "domain"]),
         (
             "testing",
-            &["testing", "dcb", "application", "persistence", "domain"],
+            &[
+                "testing",
+                "projection",
+                "dcb",
+                "application",
+                "recorders",
+                "persistence",
+                "domain",
+            ],
         ),
     ] {
         for (file, line) in code_of(layer) {
