@@ -96,17 +96,28 @@ pub trait Follow: fmt::Debug + Send {
         None
     }
 
-    /// See [`Subscription::next_update`]. How far it has looked is told at once by a source that can, and after
-    /// `timeout` by any other.
+    /// See [`Subscription::next_update`]. A source that does not implement this tells how far it has looked every
+    /// 20 ms; one that can, tells it at once.
     fn next_update(
         &mut self,
         timeout: Option<Duration>,
     ) -> Option<Result<Update, PersistenceError>> {
         let before = self.position();
-        match self.next_within(timeout) {
-            Some(notification) => Some(notification.map(Update::Notification)),
-            None if self.is_stopped() || self.position() == before => None,
-            None => Some(Ok(Update::LookedAt(self.position()))),
+        let mut left = timeout;
+        loop {
+            let slice = left.map_or(TELL_EVERY, |left| left.min(TELL_EVERY));
+            match self.next_within(Some(slice)) {
+                Some(notification) => return Some(notification.map(Update::Notification)),
+                None if self.is_stopped() => return None,
+                None if self.position() > before => {
+                    return Some(Ok(Update::LookedAt(self.position())));
+                }
+                None => {}
+            }
+            left = left.map(|left| left - slice);
+            if left.is_some_and(|left| left.is_zero()) {
+                return None;
+            }
         }
     }
 
@@ -145,3 +156,6 @@ impl fmt::Debug for StopHandle {
         formatter.debug_struct("StopHandle").finish_non_exhaustive()
     }
 }
+
+/// How often a source tells how far it has looked that cannot be woken for that.
+const TELL_EVERY: Duration = Duration::from_millis(20);

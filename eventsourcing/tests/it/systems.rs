@@ -137,13 +137,17 @@ enum Store {
     LogInMemory,
     Log,
     BufferedLog,
+    #[cfg(feature = "sqlite")]
+    Sqlite,
 }
 
-const STORES: [Store; 4] = [
+const STORES: &[Store] = &[
     Store::Memory,
     Store::LogInMemory,
     Store::Log,
     Store::BufferedLog,
+    #[cfg(feature = "sqlite")]
+    Store::Sqlite,
 ];
 
 /// Applications that outlive a runner.
@@ -164,6 +168,10 @@ impl World {
                 Store::Log | Store::BufferedLog => {
                     let log = annals_engine::Log::options().segment_len(1 << 20);
                     Arc::new(LogRecorder::from(log.open(dir.path().join(name)).unwrap()))
+                }
+                #[cfg(feature = "sqlite")]
+                Store::Sqlite => {
+                    Arc::new(annals::SqliteRecorder::open(dir.path().join(name)).unwrap())
                 }
             };
             let durability = match store {
@@ -287,7 +295,7 @@ fn quick(on_failure: OnFailure) -> FollowOptions {
 fn a_system_has_the_same_effect_on_every_recorder_and_under_every_runner() {
     let system = system();
     let mut expected: Option<Vec<String>> = None;
-    for store in STORES {
+    for &store in STORES {
         for how in HOWS {
             let world = World::of(store);
             // Some before the start, some after it.
@@ -479,7 +487,7 @@ fn a_policy_that_fails_or_panics_stops_its_follower_which_loses_no_place() {
 
 #[test]
 fn a_dead_letter_of_a_follower_is_kept_and_replayed_once() {
-    for store in STORES {
+    for &store in STORES {
         for how in HOWS {
             let knob = Arc::new(AtomicUsize::new(1));
             let system = poisoned(knob.clone());

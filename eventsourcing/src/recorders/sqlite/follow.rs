@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::database::Database;
 use super::select::READ_EVENTS;
-use crate::persistence::{Follow, Notification, PersistenceError, Query, StopHandle};
+use crate::persistence::{Follow, Notification, PersistenceError, Query, StopHandle, Update};
 
 pub(super) struct SqliteSubscription {
     database: Arc<Database>,
@@ -104,6 +104,25 @@ impl Follow for SqliteSubscription {
         };
         let next = database.changes.wait(&*database.clock, timeout, poll, look);
         // Closed while it looked.
+        next.flatten()
+            .filter(|next| !matches!(next, Err(PersistenceError::Closed)))
+    }
+
+    fn next_update(
+        &mut self,
+        timeout: Option<Duration>,
+    ) -> Option<Result<Update, PersistenceError>> {
+        let (database, before) = (self.database.clone(), self.position);
+        let poll = database.poll_interval_max();
+        let look = || match self.is_stopped() {
+            true => Some(None),
+            false => match self.look() {
+                Some(next) => Some(Some(next.map(Update::Notification))),
+                None if self.position > before => Some(Some(Ok(Update::LookedAt(self.position)))),
+                None => None,
+            },
+        };
+        let next = database.changes.wait(&*database.clock, timeout, poll, look);
         next.flatten()
             .filter(|next| !matches!(next, Err(PersistenceError::Closed)))
     }
