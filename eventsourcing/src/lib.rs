@@ -19,12 +19,11 @@
 //! - **testing**: [`testing`], given, when, then without a store.
 //! - **dcb**: [`DcbApplication`], [`DecisionModel`], [`Perspective`]: decisions without aggregates, each with a
 //!   boundary of its own; [`Slice`], [`Object`].
-//! - **recorders**: [`MemoryRecorder`], [`LogRecorder`], and, with the feature `sqlite`, `SqliteRecorder`. Another one
-//!   implements the traits and proves itself by [`conformance`].
 //! - **projection**: [`Projection`]s of an application into a [`View`], run by a [`ProjectionRunner`].
 //! - **system**: a [`System`] of applications that follow each other, by [`Policy`] or [`Saga`], run by a [`Runner`].
-//! - **recorders**: [`MemoryRecorder`], [`LogRecorder`]. Another one implements the traits and proves
-//!   itself by [`conformance`].
+//! - **environment**: [`Environment`], applications as environment variables say.
+//! - **recorders**: [`MemoryRecorder`], [`LogRecorder`], and, with the feature `sqlite`, `SqliteRecorder`. Another one
+//!   implements the traits and proves itself by [`conformance`].
 
 // What the macros write says `::annals`, here as everywhere.
 extern crate self as annals;
@@ -34,6 +33,7 @@ pub mod conformance;
 mod dcb;
 mod domain;
 mod doors;
+mod environment;
 mod macros;
 mod persistence;
 mod projection;
@@ -127,8 +127,9 @@ mod book {
     struct Decisions;
 }
 
+pub use environment::{Environment, EnvironmentError, Recorders};
 #[cfg(feature = "sqlite")]
-pub use recorders::{SqliteError, SqliteOptions, SqliteRecorder};
+pub use recorders::{SqliteError, SqliteOptions, SqliteRecorder, SqliteView};
 
 /// The SQLite that the library is built with, for rows of your own.
 #[cfg(feature = "sqlite")]

@@ -17,4 +17,4 @@ pub use memory_view::{MemoryRows, MemoryView};
 #[cfg(feature = "sqlite")]
 mod sqlite;
 #[cfg(feature = "sqlite")]
-pub use sqlite::{SqliteError, SqliteOptions, SqliteRecorder};
+pub use sqlite::{SqliteError, SqliteOptions, SqliteRecorder, SqliteView};

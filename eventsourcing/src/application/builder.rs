@@ -76,6 +76,12 @@ impl ApplicationBuilder {
         self
     }
 
+    /// Neither keeps nor uses snapshots, whatever else is said of them: aggregates are loaded from their events.
+    pub fn without_snapshots(mut self) -> Self {
+        self.application.snapshots.is_off = true;
+        self
+    }
+
     /// Uses snapshots of aggregates of this type when they are loaded, and takes one whenever a save has brought their
     /// version to a multiple of `events` or beyond one. 0: takes them [when asked](Application::take_snapshot) only.
     /// Default: none of any type.

@@ -19,6 +19,8 @@ use crate::persistence::{Mapper, PersistenceError, SnapshotRecorder, StoredEvent
 #[derive(Default)]
 pub(super) struct Snapshots {
     pub(super) recorder: Option<Arc<dyn SnapshotRecorder>>,
+    /// Neither kept nor used.
+    pub(super) is_off: bool,
     /// A [`Kind`] for each type of aggregate.
     kinds: HashMap<TypeId, Box<dyn Any + Send + Sync>>,
 }
@@ -52,7 +54,7 @@ impl Snapshots {
     }
 
     pub(super) fn check(&self) -> Result<(), Error> {
-        match self.recorder.is_none() && !self.kinds.is_empty() {
+        match self.recorder.is_none() && !self.kinds.is_empty() && !self.is_off {
             true => Err(Error::MissingOption {
                 option: "snapshots",
                 needed_by: "snapshot_every",
@@ -62,7 +64,8 @@ impl Snapshots {
     }
 
     fn of<A: Aggregate>(&self) -> Option<(&dyn SnapshotRecorder, &Kind<A>)> {
-        let kind = self.kinds.get(&TypeId::of::<A>())?.downcast_ref()?;
+        let kinds = Some(&self.kinds).filter(|_| !self.is_off)?;
+        let kind = kinds.get(&TypeId::of::<A>())?.downcast_ref()?;
         Some((&**self.recorder.as_ref()?, kind))
     }
 }

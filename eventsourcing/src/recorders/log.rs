@@ -58,6 +58,11 @@ impl LogRecorder {
         &self.log
     }
 
+    /// Whether it has been closed.
+    pub(crate) fn is_closed(&self) -> bool {
+        *self.closed.lock()
+    }
+
     fn insert(
         &self,
         append: ConditionalAppend,

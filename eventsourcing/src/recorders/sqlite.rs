@@ -24,9 +24,11 @@ mod options;
 mod rows;
 mod select;
 mod tables;
+mod view;
 
 pub use error::SqliteError;
 pub use options::SqliteOptions;
+pub use view::SqliteView;
 
 use std::ops::ControlFlow;
 use std::path::Path;

@@ -22,6 +22,7 @@ mod dog_school;
 mod editing;
 mod encryption;
 mod enrolment;
+mod environment;
 mod examples;
 mod following;
 mod hash_chain;
@@ -36,10 +37,14 @@ mod school;
 mod shop_slices;
 mod snapshots;
 #[cfg(feature = "sqlite")]
+mod sqlite_examples;
+#[cfg(feature = "sqlite")]
 mod sqlite_kills;
 #[cfg(feature = "sqlite")]
 mod sqlite_model;
 #[cfg(feature = "sqlite")]
 mod sqlite_recorder;
+#[cfg(feature = "sqlite")]
+mod sqlite_view;
 mod systems;
 mod watched;

@@ -47,9 +47,15 @@ pub(super) struct Database {
 impl Database {
     pub(super) fn open(
         path: Option<&Path>,
+        content: Content<'_>,
         options: SqliteOptions,
     ) -> Result<Self, PersistenceError> {
-        let statements = Statements::new(&options.table_prefix).map_err(store(OPEN))?;
+        let prefix = options.table_prefix.as_deref();
+        let prefix = prefix.unwrap_or(match content {
+            Content::Events => EVENTS_PREFIX,
+            Content::View(_) => VIEW_PREFIX,
+        });
+        let statements = Statements::new(prefix).map_err(store(OPEN))?;
         let database = Self {
             path: path.map(Path::to_owned),
             lock_timeout: options.lock_timeout,
@@ -62,7 +68,7 @@ impl Database {
             poisoned: AtomicBool::new(false),
         };
         let connection = database
-            .prepared(options.create_tables)
+            .prepared(&content, options.create_tables)
             .map_err(|error| match error {
                 // To open what is no database is a slip, not damage.
                 SqliteError::Sqlite(error)
@@ -79,7 +85,11 @@ impl Database {
     }
 
     /// A connection to write with, and the tables there. A file that is not ours is not changed.
-    fn prepared(&self, create_tables: bool) -> Result<Connection, SqliteError> {
+    fn prepared(
+        &self,
+        content: &Content<'_>,
+        create_tables: bool,
+    ) -> Result<Connection, SqliteError> {
         let mut connection = match &self.path {
             None => Connection::open_in_memory()?,
             Some(path) => {
@@ -92,7 +102,10 @@ impl Database {
         };
         self.configure(&connection)?;
         let path = self.path.clone().unwrap_or_default();
-        let table = &self.statements.events_table;
+        let (table, create) = match content {
+            Content::Events => &self.statements.recorder,
+            Content::View(_) => &self.statements.view,
+        };
         let no_tables = || SqliteError::NoTables {
             path: path.clone(),
             table: table.clone(),
@@ -122,7 +135,10 @@ impl Database {
             transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
             transaction.pragma_update(None, "user_version", FORMAT_VERSION)?;
         }
-        transaction.execute_batch(&self.statements.create)?;
+        transaction.execute_batch(create)?;
+        if let Content::View(schema) = content {
+            transaction.execute_batch(schema)?;
+        }
         transaction.commit()?;
         Ok(connection)
     }
@@ -160,7 +176,7 @@ impl Database {
         &self,
         doing: &'static str,
         durability: Durability,
-        act: impl FnOnce(&Writing<'_>) -> Result<T, E>,
+        act: impl FnOnce(&mut Writing<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
         self.write_on(&mut *self.writer(doing)?, doing, durability, act)
     }
@@ -170,7 +186,7 @@ impl Database {
         connection: &mut Connection,
         doing: &'static str,
         durability: Durability,
-        act: impl FnOnce(&Writing<'_>) -> Result<T, E>,
+        act: impl FnOnce(&mut Writing<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
         let failed = failure(doing);
         if self.is_poisoned() {
@@ -192,13 +208,13 @@ impl Database {
         let transaction = connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(&failed)?;
-        let writing = Writing {
+        let mut writing = Writing {
             transaction,
             statements: &self.statements,
             durability,
         };
         // Dropped on the way, it is rolled back.
-        let answer = act(&writing)?;
+        let answer = act(&mut writing)?;
         if durability == Durability::Sync {
             writing
                 .transaction
@@ -378,10 +394,16 @@ impl fmt::Debug for Database {
         formatter
             .debug_struct("Database")
             .field("path", &self.path)
-            .field("events", &self.statements.events_table)
             .field("closed", &self.changes.is_closed())
             .finish_non_exhaustive()
     }
+}
+
+/// What a database is to hold.
+pub(super) enum Content<'a> {
+    Events,
+    /// Rows in these tables.
+    View(&'a str),
 }
 
 /// A transaction that stores.
@@ -465,6 +487,10 @@ fn tracking(
 const READ_WRITE: OpenFlags =
     OpenFlags::SQLITE_OPEN_READ_WRITE.union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
 
+/// What names of tables begin with unless told otherwise. They differ, so that a view fits beside its events.
+const EVENTS_PREFIX: &str = "annals_";
+const VIEW_PREFIX: &str = "annals_view_";
+
 const OPEN: &str = "be opened";
 const MAKE_DURABLE: &str = "make events durable";
 const FULL: i32 = 2;
@@ -486,7 +512,7 @@ mod tests {
 
     #[test]
     fn after_a_commit_that_failed_nothing_is_stored() {
-        let database = Database::open(None, SqliteOptions::default()).unwrap();
+        let database = Database::open(None, Content::Events, SqliteOptions::default()).unwrap();
         let lost = |code| rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
         let full = database.failed_commit("store", lost(ffi::SQLITE_FULL));
         assert!(matches!(full, PersistenceError::Store { .. }), "{full:?}");

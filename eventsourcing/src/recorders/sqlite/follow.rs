@@ -91,21 +91,50 @@ impl SqliteSubscription {
     }
 }
 
-impl Follow for SqliteSubscription {
-    fn next_within(
+impl SqliteSubscription {
+    /// The next notification; `None` when nothing came in time, it is stopped, or, if that is `told`, positions were
+    /// looked at in vain.
+    fn follow(
         &mut self,
         timeout: Option<Duration>,
+        told: bool,
     ) -> Option<Result<Notification, PersistenceError>> {
         let database = self.database.clone();
-        let poll = database.poll_interval_max();
-        let look = || match self.is_stopped() {
-            true => Some(None),
-            false => self.look().map(Some),
+        let (poll, before) = (database.poll_interval_max(), self.position);
+        let look = || {
+            if self.is_stopped() {
+                return Some(None);
+            }
+            match self.look() {
+                None if told && self.position > before => Some(None),
+                next => next.map(Some),
+            }
         };
         let next = database.changes.wait(&*database.clock, timeout, poll, look);
         // Closed while it looked.
         next.flatten()
             .filter(|next| !matches!(next, Err(PersistenceError::Closed)))
+    }
+}
+
+impl Follow for SqliteSubscription {
+    fn next_within(
+        &mut self,
+        timeout: Option<Duration>,
+    ) -> Option<Result<Notification, PersistenceError>> {
+        self.follow(timeout, false)
+    }
+
+    fn next_update(
+        &mut self,
+        timeout: Option<Duration>,
+    ) -> Option<Result<Update, PersistenceError>> {
+        let before = self.position;
+        match self.follow(timeout, true) {
+            Some(next) => Some(next.map(Update::Notification)),
+            None if self.position == before || self.is_stopped() => None,
+            None => Some(Ok(Update::LookedAt(self.position))),
+        }
     }
 
     fn next_update(

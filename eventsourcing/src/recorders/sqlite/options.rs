@@ -6,28 +6,31 @@ use std::time::Duration;
 
 use annals_segments::{Clock, SystemClock};
 
-use super::SqliteRecorder;
-use super::database::Database;
-use crate::persistence::PersistenceError;
+use super::database::{Content, Database};
+use super::{SqliteRecorder, SqliteView};
+use crate::persistence::{Durability, PersistenceError};
 
-/// Options of a [`SqliteRecorder`]; they are checked when it is opened.
+/// Options of a [`SqliteRecorder`] or [`SqliteView`]; they are checked when it is opened.
 #[derive(Clone, Debug)]
 #[must_use = "options do nothing until something is opened with them"]
 pub struct SqliteOptions {
-    pub(super) table_prefix: String,
+    /// `None`: as fits what is opened.
+    pub(super) table_prefix: Option<String>,
     pub(super) create_tables: bool,
     pub(super) lock_timeout: Duration,
     pub(super) poll_interval_max: Duration,
+    pub(super) view_durability: Durability,
     pub(super) clock: Arc<dyn Clock>,
 }
 
 impl Default for SqliteOptions {
     fn default() -> Self {
         Self {
-            table_prefix: "annals_".to_owned(),
+            table_prefix: None,
             create_tables: true,
             lock_timeout: Duration::from_secs(5),
             poll_interval_max: Duration::from_millis(20),
+            view_durability: Durability::Buffered,
             clock: Arc::new(SystemClock),
         }
     }
@@ -35,9 +38,10 @@ impl Default for SqliteOptions {
 
 impl SqliteOptions {
     /// What the names of all tables begin with: 1..=40 letters, digits and underscores, no digit first. Default
-    /// `annals_`. Recorders with different prefixes on one file have nothing in common but the file.
+    /// `annals_` for events, `annals_view_` for a view. What has different prefixes on one file has nothing in common but
+    /// the file.
     pub fn table_prefix(mut self, prefix: impl Into<String>) -> Self {
-        self.table_prefix = prefix.into();
+        self.table_prefix = Some(prefix.into());
         self
     }
 
@@ -60,26 +64,58 @@ impl SqliteOptions {
         self
     }
 
+    /// What the rows of a view survive. Default [`Durability::Buffered`]: a loss of power takes the latest rows together
+    /// with the position they are the effect of, so that they are made again. Events have a durability of their own.
+    pub fn view_durability(mut self, durability: Durability) -> Self {
+        self.view_durability = durability;
+        self
+    }
+
     /// The clock that events get their time from. Default the system's.
     pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
         self.clock = Arc::new(clock);
         self
     }
 
-    /// Opens a database, and creates it when it is missing. Its directory must be there.
+    /// Opens a database for events, and creates it when it is missing. Its directory must be there.
     ///
     /// # Errors
     /// [`PersistenceError::Store`], with a [`SqliteError`](crate::SqliteError) as source;
     /// [`PersistenceError::Damaged`].
     pub fn open(self, path: impl AsRef<Path>) -> Result<SqliteRecorder, PersistenceError> {
-        Database::open(Some(path.as_ref()), self).map(SqliteRecorder::new)
+        Database::open(Some(path.as_ref()), Content::Events, self).map(SqliteRecorder::new)
     }
 
-    /// A new database in memory, gone with the recorder: for tests.
+    /// A new database in memory for events, gone with the recorder: for tests.
     ///
     /// # Errors
     /// [`PersistenceError::Store`], with a [`SqliteError`](crate::SqliteError) as source.
     pub fn open_in_memory(self) -> Result<SqliteRecorder, PersistenceError> {
-        Database::open(None, self).map(SqliteRecorder::new)
+        Database::open(None, Content::Events, self).map(SqliteRecorder::new)
+    }
+
+    /// Opens a database for rows, and creates it when it is missing. Its directory must be there. `schema` makes the
+    /// tables of the rows: statements that are run once, in the transaction that makes the database a view.
+    ///
+    /// # Errors
+    /// As [`SqliteOptions::open`].
+    pub fn open_view(
+        self,
+        path: impl AsRef<Path>,
+        schema: &str,
+    ) -> Result<SqliteView, PersistenceError> {
+        let durability = self.view_durability;
+        let database = Database::open(Some(path.as_ref()), Content::View(schema), self)?;
+        Ok(SqliteView::new(database, durability))
+    }
+
+    /// A new database in memory for rows, gone with the view: for tests, and for rows that are cheap to make anew.
+    ///
+    /// # Errors
+    /// As [`SqliteOptions::open_in_memory`].
+    pub fn open_view_in_memory(self, schema: &str) -> Result<SqliteView, PersistenceError> {
+        let durability = self.view_durability;
+        let database = Database::open(None, Content::View(schema), self)?;
+        Ok(SqliteView::new(database, durability))
     }
 }

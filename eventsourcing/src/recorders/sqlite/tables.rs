@@ -4,7 +4,7 @@
 //!   compare equal; unsigned numbers are stored in the bits of signed ones.
 //! - `tags`: one row for each tag of each event, so that conditions look nowhere else. The row of the event has
 //!   them too, to be read with it.
-//! - `tracking`: one row an upstream.
+//! - `tracking`: one row an upstream. A view has it too, and with it `dead_letters`.
 //! - `snapshots`: the columns of `events` but for position and time.
 //! - `buffered`: at most one row: the first position that a loss of power may take.
 //!
@@ -30,9 +30,9 @@ pub(super) const CONTENT: &str = "event_id, aggregate_id, version, topic, tags, 
 /// Every statement of a recorder, with the names of its tables.
 #[derive(Debug)]
 pub(super) struct Statements {
-    /// The first of the tables, by which it is seen whether they are there.
-    pub(super) events_table: String,
-    pub(super) create: String,
+    /// A table by which it is seen whether all are there, and how they are made.
+    pub(super) recorder: (String, String),
+    pub(super) view: (String, String),
 
     pub(super) last_event: String,
     pub(super) last_version: String,
@@ -55,6 +55,10 @@ pub(super) struct Statements {
     pub(super) put_snapshot: String,
     pub(super) latest_snapshot: String,
     pub(super) delete_snapshots: String,
+
+    pub(super) put_letter: String,
+    pub(super) letters: String,
+    pub(super) delete_letter: String,
 }
 
 impl Statements {
@@ -76,26 +80,45 @@ impl Statements {
             plain_len INTEGER,
             digest INTEGER,
             payload BLOB NOT NULL";
+        let letters = table("dead_letters");
+        let create_tracking = format!(
+            "CREATE TABLE IF NOT EXISTS {tracking} (
+                name TEXT PRIMARY KEY, position INTEGER NOT NULL
+             ) STRICT, WITHOUT ROWID;
+             CREATE TABLE IF NOT EXISTS {buffered} (
+                id INTEGER PRIMARY KEY CHECK (id = 1), first_position INTEGER NOT NULL
+             ) STRICT;"
+        );
+        let create_view = format!(
+            "{create_tracking}
+             CREATE TABLE IF NOT EXISTS {letters} (
+                name TEXT NOT NULL,
+                position INTEGER NOT NULL,
+                topic TEXT NOT NULL,
+                event_id BLOB NOT NULL,
+                error TEXT NOT NULL,
+                attempts INTEGER NOT NULL,
+                time_us INTEGER NOT NULL,
+                PRIMARY KEY (name, position)
+             ) STRICT, WITHOUT ROWID;"
+        );
+        let create_recorder = format!(
+            "{create_tracking}
+             CREATE TABLE IF NOT EXISTS {events} (
+                position INTEGER PRIMARY KEY, time_us INTEGER NOT NULL, {content}
+             ) STRICT;
+             CREATE UNIQUE INDEX IF NOT EXISTS {events}_of_aggregate ON {events} (aggregate_id, version)
+                WHERE aggregate_id IS NOT NULL;
+             CREATE INDEX IF NOT EXISTS {events}_of_topic ON {events} (topic);
+             CREATE TABLE IF NOT EXISTS {tags} (
+                tag BLOB NOT NULL, position INTEGER NOT NULL, PRIMARY KEY (tag, position)
+             ) STRICT, WITHOUT ROWID;
+             CREATE TABLE IF NOT EXISTS {snapshots} ({content}) STRICT;
+             CREATE UNIQUE INDEX IF NOT EXISTS {snapshots}_of_aggregate ON {snapshots} (aggregate_id, version);"
+        );
         Ok(Self {
-            create: format!(
-                "CREATE TABLE IF NOT EXISTS {events} (
-                    position INTEGER PRIMARY KEY, time_us INTEGER NOT NULL, {content}
-                 ) STRICT;
-                 CREATE UNIQUE INDEX IF NOT EXISTS {events}_of_aggregate ON {events} (aggregate_id, version)
-                    WHERE aggregate_id IS NOT NULL;
-                 CREATE INDEX IF NOT EXISTS {events}_of_topic ON {events} (topic);
-                 CREATE TABLE IF NOT EXISTS {tags} (
-                    tag BLOB NOT NULL, position INTEGER NOT NULL, PRIMARY KEY (tag, position)
-                 ) STRICT, WITHOUT ROWID;
-                 CREATE TABLE IF NOT EXISTS {tracking} (
-                    name TEXT PRIMARY KEY, position INTEGER NOT NULL
-                 ) STRICT, WITHOUT ROWID;
-                 CREATE TABLE IF NOT EXISTS {snapshots} ({content}) STRICT;
-                 CREATE UNIQUE INDEX IF NOT EXISTS {snapshots}_of_aggregate ON {snapshots} (aggregate_id, version);
-                 CREATE TABLE IF NOT EXISTS {buffered} (
-                    id INTEGER PRIMARY KEY CHECK (id = 1), first_position INTEGER NOT NULL
-                 ) STRICT;"
-            ),
+            recorder: (events.clone(), create_recorder),
+            view: (letters.clone(), create_view),
 
             last_event: format!(
                 "SELECT position, time_us FROM {events} ORDER BY position DESC LIMIT 1"
@@ -145,7 +168,16 @@ impl Statements {
                  ORDER BY version DESC LIMIT 1"
             ),
             delete_snapshots: format!("DELETE FROM {snapshots} WHERE aggregate_id = ?1"),
-            events_table: events,
+
+            put_letter: format!(
+                "INSERT OR REPLACE INTO {letters} (name, position, topic, event_id, error, attempts, time_us)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"
+            ),
+            letters: format!(
+                "SELECT name, position, topic, event_id, error, attempts, time_us FROM {letters}
+                 WHERE name = ?1 ORDER BY position"
+            ),
+            delete_letter: format!("DELETE FROM {letters} WHERE name = ?1 AND position = ?2"),
         })
     }
 }
@@ -215,7 +247,8 @@ mod tests {
     fn every_lookup_goes_by_an_index() {
         let connection = Connection::open_in_memory().unwrap();
         let statements = Statements::new("annals_").unwrap();
-        connection.execute_batch(&statements.create).unwrap();
+        connection.execute_batch(&statements.recorder.1).unwrap();
+        connection.execute_batch(&statements.view.1).unwrap();
         for sql in [
             &statements.last_event,
             &statements.last_version,
@@ -228,6 +261,8 @@ mod tests {
             &statements.tracking,
             &statements.latest_snapshot,
             &statements.delete_snapshots,
+            &statements.letters,
+            &statements.delete_letter,
         ] {
             let mut explain = connection
                 .prepare(&format!("EXPLAIN QUERY PLAN {sql}"))
