@@ -137,25 +137,6 @@ impl Follow for SqliteSubscription {
         }
     }
 
-    fn next_update(
-        &mut self,
-        timeout: Option<Duration>,
-    ) -> Option<Result<Update, PersistenceError>> {
-        let (database, before) = (self.database.clone(), self.position);
-        let poll = database.poll_interval_max();
-        let look = || match self.is_stopped() {
-            true => Some(None),
-            false => match self.look() {
-                Some(next) => Some(Some(next.map(Update::Notification))),
-                None if self.position > before => Some(Some(Ok(Update::LookedAt(self.position)))),
-                None => None,
-            },
-        };
-        let next = database.changes.wait(&*database.clock, timeout, poll, look);
-        next.flatten()
-            .filter(|next| !matches!(next, Err(PersistenceError::Closed)))
-    }
-
     fn position(&self) -> u64 {
         self.position
     }
