@@ -68,7 +68,7 @@ pub enum InflateError {
         /// Id of the dictionary.
         found: u32,
         /// Ids of those that are there.
-        known: Vec<u32>,
+        known: Box<[u32]>,
     },
 
     /// It is no output of this compressor.

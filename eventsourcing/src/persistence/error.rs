@@ -235,9 +235,9 @@ pub enum PersistenceError {
         /// Version of the first event that does not fit.
         version: u64,
         /// What stands there; `None` when there is nothing.
-        found: Option<String>,
+        found: Option<Box<str>>,
         /// What should stand there.
-        expected: String,
+        expected: Box<str>,
     },
 
     /// An encrypted payload cannot be decrypted.
@@ -390,7 +390,7 @@ pub enum DecryptError {
         /// Id of the key.
         key_id: u32,
         /// Ids of those that are there.
-        known: Vec<u32>,
+        known: Box<[u32]>,
     },
 
     /// The key of that id is another one: nothing is damaged. (Of an aggregate with its own key: another key than the

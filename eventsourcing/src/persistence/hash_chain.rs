@@ -207,8 +207,11 @@ fn broken(event: &StoredEvent, expected: ChainHash) -> PersistenceError {
         Some(origin) => PersistenceError::BrokenChain {
             aggregate_id: origin.aggregate_id.clone(),
             version: origin.version,
-            found: event.metadata.get(HASH_KEY).cloned(),
-            expected: expected.to_string(),
+            found: event
+                .metadata
+                .get(HASH_KEY)
+                .map(|found| found.as_str().into()),
+            expected: expected.to_string().into(),
         },
         None => PersistenceError::NoAggregate {
             topic: event.topic.clone(),

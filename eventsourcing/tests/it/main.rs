@@ -20,11 +20,13 @@ mod dcb_snapshots;
 mod diagnostics;
 mod dog_school;
 mod editing;
+#[cfg(all(feature = "compression", feature = "encryption"))]
 mod encryption;
 mod enrolment;
 mod environment;
 mod examples;
 mod following;
+#[cfg(all(feature = "encryption", feature = "hash-chain"))]
 mod hash_chain;
 mod layers;
 mod log_recorder;

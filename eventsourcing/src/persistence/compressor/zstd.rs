@@ -296,7 +296,7 @@ mod tests {
             .decompress(&compressed, 1000);
         assert!(matches!(
             refused,
-            Err(InflateError::UnknownDictionary { found, known }) if found == one.id() && known == [other.id()]
+            Err(InflateError::UnknownDictionary { found, known }) if found == one.id() && *known == [other.id()]
         ));
     }
 

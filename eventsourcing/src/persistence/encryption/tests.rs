@@ -267,7 +267,7 @@ fn a_wrong_key_an_unknown_one_and_none_are_told_apart() {
     let later = by(KeyRing::new(2, key(1)).unwrap().into());
     let unknown = DecryptError::UnknownKey {
         key_id: 1,
-        known: vec![2],
+        known: [2].into(),
     };
     assert_eq!(reason(open(&later, &sealed)), unknown);
     let none = Payloads::default();
@@ -649,7 +649,7 @@ mod own_keys {
             refused,
             DecryptError::UnknownKey {
                 key_id: 1,
-                known: vec![2]
+                known: [2].into()
             }
         );
 
