@@ -72,7 +72,8 @@ pub struct BackupReport {
     pub copied_files: u64,
     /// Bytes that were copied.
     pub copied_bytes: u64,
-    /// Damage met in what was linked or copied now, quarantined or not; it is in the backup as it is in the log.
+    /// Damage met in what was linked or copied now, quarantined or not, and what the log was opened with; it is in the backup as
+    /// it is in the log.
     pub damages: Vec<Damage>,
 }
 
@@ -132,8 +133,14 @@ fn is_gone(error: &Error) -> bool {
     error.is_expired() || matches!(error, Error::Io { source, .. } if is_not_found(source))
 }
 
-/// What an earlier backup brought: by name, its length, checksum, and what the manifest said of the segment.
-type Previous = BTreeMap<String, (BackupFile, Option<SealedSegment>)>;
+/// What an earlier backup brought.
+#[derive(Default)]
+struct Previous {
+    /// By name, its length, checksum, and what the manifest said of the segment.
+    files: BTreeMap<String, (BackupFile, Option<SealedSegment>)>,
+    /// Its last position; 0 without events.
+    last_position: u64,
+}
 
 /// Checks that the directory is new, empty, or holds an earlier backup of this log, and marks it.
 fn enter(target: &Directory, inner: &Inner) -> Result<(Previous, Box<dyn DiskLock>), Error> {
@@ -162,13 +169,13 @@ fn enter(target: &Directory, inner: &Inner) -> Result<(Previous, Box<dyn DiskLoc
     let lock = take_lock(target)?;
     let Some(backup) = target.read_backup()? else {
         mark(target, inner.log.id, BackupState::Unfinished)?;
-        return Ok((Previous::new(), lock));
+        return Ok((Previous::default(), lock));
     };
     if backup.log_id != inner.log.id {
         return Err(refuse("a backup of another log".into()));
     }
     match backup.state {
-        BackupState::Unfinished => Ok((Previous::new(), lock)),
+        BackupState::Unfinished => Ok((Previous::default(), lock)),
         BackupState::Restoring => Err(refuse("a log whose restoration was cut short".into())),
         BackupState::Whole { manifest, files } => {
             check_earlier(&manifest, inner).map_err(|found| refuse(found.into()))?;
@@ -178,8 +185,12 @@ fn enter(target: &Directory, inner: &Inner) -> Result<(Previous, Box<dyn DiskLoc
                 entry.copied()
             };
             let files = files.into_iter();
-            let previous = files.map(|file| (file.name.clone(), (file.clone(), entry(&file))));
-            Ok((previous.collect(), lock))
+            let files = files.map(|file| (file.name.clone(), (file.clone(), entry(&file))));
+            let previous = Previous {
+                files: files.collect(),
+                last_position: manifest.durable_position,
+            };
+            Ok((previous, lock))
         }
     }
 }
@@ -238,6 +249,18 @@ impl Bringing<'_> {
     fn bring(&mut self) -> Result<(), Error> {
         let created_us = self.inner.options.clock.now_us();
         let (mut view, manifest) = self.moment()?;
+        let (shown, kept) = (manifest.durable_position, self.previous.last_position);
+        if shown < kept {
+            // What is lost at its end may be in the backup only.
+            return Err(Error::NotALog {
+                path: self.target.path.clone(),
+                found: format!("a backup up to position {kept}, of a log that shows {shown} only"),
+                expected: "a log that has all of it; restore what is damaged from the backup, repair the log, or give \
+                           another path",
+            });
+        }
+        let damages = self.inner.recovery.damages.iter();
+        self.report.damages.extend(damages.cloned());
         self.all = manifest.segments.iter().map(|entry| entry.end).sum();
         let there = self.target.list()?;
         for entry in &manifest.segments {
@@ -275,6 +298,12 @@ impl Bringing<'_> {
         );
         self.report.first_position = manifest.first_retained_position;
         self.report.last_position = next - 1;
+        self.report
+            .damages
+            .sort_by(|a, b| (&a.path, a.offset).cmp(&(&b.path, b.offset)));
+        self.report
+            .damages
+            .dedup_by(|b, a| (&a.path, a.offset) == (&b.path, b.offset));
         self.report.files = self.files.len() as u64;
         self.report.bytes = self.files.iter().map(|file| file.len).sum();
         let files = std::mem::take(&mut self.files);
@@ -345,7 +374,7 @@ impl Bringing<'_> {
         there_len: u64,
     ) -> Result<(), Error> {
         let name = segment_file_name(entry.number);
-        if let Some((file, Some(known))) = self.previous.get(&name)
+        if let Some((file, Some(known))) = self.previous.files.get(&name)
             && known == entry
             && there_len >= entry.end
         {
@@ -421,6 +450,7 @@ impl Bringing<'_> {
         };
         let is_there = self
             .previous
+            .files
             .get(name)
             .is_some_and(|(known, _)| *known == file);
         match is_there && self.is_there(&file)? {

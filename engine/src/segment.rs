@@ -781,13 +781,10 @@ impl Segment {
     #[inline]
     fn event_there(&self, offset: usize, position: u64) -> Result<Event<'_>, Error> {
         let bytes = self.read_record(offset)?;
-        let read = || {
-            let is_damaged = offset < SEGMENT_HEADER_LEN;
-            let record = Record::parse(if is_damaged { &[] } else { bytes })?;
-            record.verify(position, self.salt)?;
-            Ok(record)
-        };
-        let record = read().map_err(|source| self.corrupt(offset, position, source))?;
+        let is_damaged = offset < SEGMENT_HEADER_LEN;
+        let bytes = if is_damaged { &[] } else { bytes };
+        let record = Record::read(bytes, position, self.salt)
+            .map_err(|source| self.corrupt(offset, position, source))?;
         let topic = self.topic(record.place().topic, offset, position)?;
         Ok(Event {
             position,

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use annals_engine::{BackupMode, BackupReport, Batch, Direction, Durability, Error, Log, Query};
 use annals_segments::{Disk, MemoryDisk, OpenMode};
-use annals_tests::log_files::{DIR, FIRST_SEGMENT, SECOND_SEGMENT, flip};
+use annals_tests::log_files::{DIR, FIRST_SEGMENT, SECOND_SEGMENT, flip, remove, written_len};
 use annals_tests::sim_disk::{SimDisk, Spared};
 use annals_tests::{SeededRandom, event, id, small_log};
 
@@ -184,6 +184,37 @@ fn what_the_log_loses_a_linked_backup_keeps() {
     for (name, bytes) in files(&disk, TO) {
         let shorter = before[&name].len().min(bytes.len());
         assert_eq!(bytes[..shorter], before[&name][..shorter], "{name}");
+    }
+}
+
+/// What a log has lost at its end may be in the backup only.
+#[test]
+fn a_log_that_has_lost_its_end_does_not_shorten_its_backup() {
+    let ways: [fn(&MemoryDisk); 4] = [
+        |disk| remove(disk, FIRST_SEGMENT),
+        |disk| flip(disk, FIRST_SEGMENT, 20),
+        |disk| flip(disk, FIRST_SEGMENT, written_len(disk, FIRST_SEGMENT) - 40),
+        |disk| flip(disk, FIRST_SEGMENT, 4_096 + 9),
+    ];
+    for damage in ways {
+        let disk = MemoryDisk::default();
+        let log = open(&disk, 1);
+        fill(&log, 20);
+        let _ = back_up(&log, BackupMode::Copy);
+        let whole = payloads(&log);
+        // Killed, not closed.
+        let disk = disk.fork();
+        damage(&disk);
+        let before = files(&disk, TO);
+        let log = small_log(disk.clone(), 2).open_read_only(DIR).unwrap();
+        match log.backup(TO, BackupMode::Copy, |_, _| {}) {
+            Err(Error::NotALog { .. }) => assert_eq!(files(&disk, TO), before),
+            Ok(report) => {
+                assert_ne!(report.damages, []);
+                assert_eq!(report.last_position, whole.len() as u64);
+            }
+            other => panic!("{other:?}"),
+        }
     }
 }
 

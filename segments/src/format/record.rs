@@ -391,6 +391,26 @@ impl<'a> Record<'a> {
         }
     }
 
+    /// As [`Record::parse`] and [`Record::verify`]. An unsupported flag is one only where the record verifies: else it is
+    /// damage.
+    ///
+    /// # Errors
+    /// As those.
+    #[inline]
+    pub fn read(bytes: &'a [u8], position: u64, salt: u64) -> Result<Self, FormatError> {
+        let record = match Self::parse(bytes) {
+            // The lengths have been checked before the flags.
+            Err(newer @ FormatError::Feature { .. }) => {
+                return Err(verify_unparsed(bytes, position, salt)
+                    .err()
+                    .unwrap_or(newer));
+            }
+            record => record?,
+        };
+        record.verify(position, salt)?;
+        Ok(record)
+    }
+
     /// The whole record, checksum first, trailer last.
     #[inline]
     pub fn as_bytes(&self) -> &'a [u8] {
