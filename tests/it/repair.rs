@@ -176,6 +176,24 @@ fn rot_anywhere_in_any_segment_is_gone_around() {
     assert!(lost > 60, "{lost}");
 }
 
+/// An open believes a checkpoint, so that it need not read what lies before; a repair is asked about just that.
+#[test]
+fn rot_before_a_checkpoint_is_gone_around() {
+    let disk = MemoryDisk::default();
+    let log = open(&disk, 1).unwrap();
+    fill(&log, 60, 100);
+    let expected = read(&log);
+    log.close().unwrap();
+    drop(log);
+    let segment = names(&disk)
+        .into_iter()
+        .rfind(|name| name.ends_with(".tail"));
+    let segment = segment.unwrap().replace(".tail", ".seg");
+    flip(&disk, &segment, 4_096 + 1_500);
+    assert!(plan(&disk).is_needed());
+    assert!(check(&disk, &expected, "before a checkpoint") > 0);
+}
+
 #[test]
 fn rot_without_any_index_is_gone_around() {
     let (sound, expected) = killed();
