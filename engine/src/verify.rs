@@ -304,7 +304,7 @@ impl Check<'_> {
                     0,
                     1,
                     0,
-                    format!("{error}; open the log for writing to derive it anew"),
+                    format!("{error}; delete the file, it is derived anew when the log is opened for writing"),
                 );
             }
         };
@@ -357,7 +357,7 @@ impl Check<'_> {
                     0,
                     1,
                     0,
-                    "not usable; open the log for writing to derive it anew".into(),
+                    "not usable; delete the file, it is derived anew when the log is opened for writing".into(),
                 );
             }
             return;

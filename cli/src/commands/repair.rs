@@ -90,7 +90,7 @@ fn explain(out: &mut impl Write, dir: &Path, plan: &RepairPlan) -> Result<(), Cl
         write_damage(out, damage)?;
         writeln!(
             out,
-            "  no repair needed: made anew when the log is opened for writing"
+            "  no repair needed: delete the file, it is made anew when the log is opened for writing"
         )?;
     }
     if plan.kept > 0 {
