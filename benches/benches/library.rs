@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use annals::{
     Aggregate, AggregateId, Application, ApplicationBuilder, CacheOptions, Durability, Error,
-    Event, LogRecorder, MemoryRecorder, Root,
+    Event, LogRecorder, Mapper, MemoryRecorder, Root,
 };
 use annals_engine::{Batch, Log, NewEvent};
 use annals_segments::{Clock, SystemClock};
@@ -250,17 +250,30 @@ fn loads(bench: &Bench) {
         goal,
         python,
     };
-    let name = "load of 1,000 events, JSON";
-    if bench.wants(name) {
+    for (name, mapper, goal) in [
+        ("load of 1,000 events, JSON", Mapper::json(), 1e6),
+        (
+            "load of 1,000 events, MessagePack",
+            Mapper::messagepack(),
+            3e6,
+        ),
+    ] {
+        if !bench.wants(name) {
+            continue;
+        }
         let store = Store::new();
-        let app = store.builder().build().expect("the options are in range");
+        let build = || {
+            let builder = store.builder().mapper(mapper.clone());
+            builder.build().expect("the options are in range")
+        };
+        let app = build();
         let ids = interleaved(&app, ACCOUNTS, EVENTS);
         app.close().expect("the disk takes it");
         // As a program finds it when it starts.
-        let app = store.builder().build().expect("the options are in range");
-        bench.run(&figure(name, Some(1e6)), || load_all(&app, &ids));
+        let app = build();
+        bench.run(&figure(name, Some(goal)), || load_all(&app, &ids));
     }
-    let name = "the same in memory";
+    let name = "load of 1,000 events, in memory";
     if bench.wants(name) {
         let recorder = Arc::new(MemoryRecorder::new());
         let app = Application::builder(recorder)
