@@ -89,12 +89,7 @@ impl MetadataScope {
     /// What processes events enters it around each: so what a policy does is correlated by itself, however many
     /// processes it goes through.
     pub fn caused_by(cause: &StoredEvent) -> Self {
-        let causation = cause.event_id.to_string();
-        let correlation = cause.metadata.get(CORRELATION_KEY).unwrap_or(&causation);
-        Self::enter([
-            (CORRELATION_KEY, correlation.clone()),
-            (CAUSATION_KEY, causation),
-        ])
+        Self::enter(of_effects(cause))
     }
 
     /// What an event would get that was saved now.
@@ -122,12 +117,29 @@ impl fmt::Debug for MetadataScope {
 /// Adds what the scopes of this thread say to the metadata of an event that is saved for the first time.
 pub(crate) fn stamp_scope(metadata: &mut Metadata) {
     SCOPES.with_borrow(|scopes| {
-        for (key, value) in scopes.last().into_iter().flatten() {
-            if !metadata.contains_key(key) {
-                metadata.insert(key.clone(), value.clone());
-            }
+        if let Some(scope) = scopes.last() {
+            add_missing(metadata, scope);
         }
     });
+}
+
+/// What effects of this event carry; see [`MetadataScope::caused_by`].
+pub(crate) fn of_effects(cause: &StoredEvent) -> Metadata {
+    let causation = cause.event_id.to_string();
+    let correlation = cause.metadata.get(CORRELATION_KEY).unwrap_or(&causation);
+    Metadata::from([
+        (CORRELATION_KEY.to_owned(), correlation.clone()),
+        (CAUSATION_KEY.to_owned(), causation),
+    ])
+}
+
+/// Adds the entries whose keys are not there yet.
+pub(crate) fn add_missing(metadata: &mut Metadata, entries: &Metadata) {
+    for (key, value) in entries {
+        if !metadata.contains_key(key) {
+            metadata.insert(key.clone(), value.clone());
+        }
+    }
 }
 
 /// Metadata key of the id of what an event belongs to: a UUID, hyphenated.

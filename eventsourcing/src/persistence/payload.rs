@@ -236,6 +236,7 @@ impl Payloads {
         }
     }
 
+    #[cfg(all(feature = "compression", feature = "encryption"))]
     pub(super) fn foreign(self, foreign: Arc<dyn Foreign>) -> Self {
         let foreign = Some(foreign);
         Self { foreign, ..self }

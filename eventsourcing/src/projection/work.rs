@@ -11,7 +11,7 @@ use std::time::SystemTime;
 
 use crate::application::Error;
 use crate::domain::{Aggregate, AggregateId, Event, FIRST_VERSION, Metadata, Root};
-use crate::persistence::{Notification, SelectEvents, StoredEvent};
+use crate::persistence::{Notification, SelectEvents, StoredEvent, add_missing, of_effects};
 
 use super::ProcessApplication;
 use super::timer::{CANCELLED, SET, Timer, timer_id};
@@ -171,20 +171,16 @@ impl<'a> Work<'a> {
     /// An event as it is, after those triggered before it.
     fn push(&mut self, mut event: StoredEvent) -> Result<(), Error> {
         self.collect()?;
-        stamp(&mut event.metadata, self.cause.as_ref());
+        if let Some(cause) = self.cause.as_ref() {
+            add_missing(&mut event.metadata, cause);
+        }
         self.events.push(event);
         Ok(())
     }
 
     /// What follows is the effect of this event.
     pub(crate) fn begin(&mut self, cause: &Notification) {
-        let cause = &cause.event;
-        let id = cause.event_id.to_string();
-        let correlation = cause.metadata.get(CORRELATION).unwrap_or(&id).clone();
-        self.cause = Some(Metadata::from([
-            (CORRELATION.to_owned(), correlation),
-            (CAUSATION.to_owned(), id),
-        ]));
+        self.cause = Some(of_effects(&cause.event));
     }
 
     /// Takes the events triggered since the last time.
@@ -262,7 +258,9 @@ impl<A: Aggregate> Held for Root<A> {
             let event_id = *event
                 .event_id
                 .get_or_insert_with(|| application.new_event_id());
-            stamp(&mut event.metadata, context.cause);
+            if let Some(cause) = context.cause {
+                add_missing(&mut event.metadata, cause);
+            }
             let stored = application.mapper().to_stored(event, event_id);
             events.push(stored.map_err(Error::persistence("record an event"))?);
         }
@@ -271,16 +269,3 @@ impl<A: Aggregate> Held for Root<A> {
         Ok(())
     }
 }
-
-fn stamp(metadata: &mut Metadata, cause: Option<&Metadata>) {
-    for (key, value) in cause.into_iter().flatten() {
-        if !metadata.contains_key(key) {
-            metadata.insert(key.clone(), value.clone());
-        }
-    }
-}
-
-/// Metadata: what an event began with, all effects of effects included.
-const CORRELATION: &str = "$correlation";
-/// Metadata: the event that an event is an effect of.
-const CAUSATION: &str = "$causation";

@@ -6,7 +6,7 @@
 mod query_index;
 mod snapshots;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -15,6 +15,7 @@ use annals_segments::{Clock, SystemClock};
 use parking_lot::{Condvar, Mutex};
 use query_index::QueryIndex;
 
+use super::memory_snapshots::SnapshotMap;
 use crate::domain::AggregateId;
 use crate::persistence::{
     AggregateRecorder, AppendCondition, ApplicationRecorder, ConditionalAppend, DcbRecorder,
@@ -287,8 +288,7 @@ struct State {
     aggregates: HashMap<AggregateId, Vec<usize>>,
     index: QueryIndex,
     tracking: HashMap<String, u64>,
-    /// By version.
-    snapshots: HashMap<AggregateId, BTreeMap<u64, StoredEvent>>,
+    snapshots: SnapshotMap,
     closed: bool,
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use parking_lot::Mutex;
 
 use crate::domain::AggregateId;
-use crate::persistence::{PersistenceError, Recorder, SnapshotRecorder, StoredEvent};
+use crate::persistence::{Origin, PersistenceError, Recorder, SnapshotRecorder, StoredEvent};
 
 /// Keeps snapshots in memory, those of decision models too, whose versions are positions. Gone when it is dropped.
 #[derive(Debug, Default)]
@@ -15,9 +15,37 @@ pub struct MemorySnapshots {
 
 #[derive(Debug, Default)]
 struct State {
-    /// By what they are of, and version.
-    snapshots: HashMap<AggregateId, BTreeMap<u64, StoredEvent>>,
+    snapshots: SnapshotMap,
     closed: bool,
+}
+
+/// Snapshots by what they are of, and version.
+#[derive(Debug, Default)]
+pub(super) struct SnapshotMap(HashMap<AggregateId, BTreeMap<u64, StoredEvent>>);
+
+impl SnapshotMap {
+    /// That it can be stored, and where.
+    pub(super) fn check(snapshot: &StoredEvent) -> Result<Origin, PersistenceError> {
+        snapshot.check()?;
+        snapshot.origin.clone().ok_or_else(|| {
+            let topic = snapshot.topic.clone();
+            PersistenceError::NoAggregate { topic }
+        })
+    }
+
+    pub(super) fn insert(&mut self, origin: Origin, snapshot: StoredEvent) {
+        let of_one = self.0.entry(origin.aggregate_id).or_default();
+        of_one.insert(origin.version, snapshot);
+    }
+
+    pub(super) fn latest(&self, id: &AggregateId, at_most_version: u64) -> Option<StoredEvent> {
+        let (_, latest) = self.0.get(id)?.range(..=at_most_version).next_back()?;
+        Some(latest.clone())
+    }
+
+    pub(super) fn remove(&mut self, id: &AggregateId) {
+        self.0.remove(id);
+    }
 }
 
 impl MemorySnapshots {
@@ -36,17 +64,12 @@ impl Recorder for MemorySnapshots {
 
 impl SnapshotRecorder for MemorySnapshots {
     fn insert_snapshot(&self, snapshot: StoredEvent) -> Result<(), PersistenceError> {
-        snapshot.check()?;
-        let Some(origin) = snapshot.origin.clone() else {
-            let topic = snapshot.topic;
-            return Err(PersistenceError::NoAggregate { topic });
-        };
+        let origin = SnapshotMap::check(&snapshot)?;
         let mut state = self.state.lock();
         if state.closed {
             return Err(PersistenceError::Closed);
         }
-        let of_one = state.snapshots.entry(origin.aggregate_id).or_default();
-        of_one.insert(origin.version, snapshot);
+        state.snapshots.insert(origin, snapshot);
         Ok(())
     }
 
@@ -56,9 +79,7 @@ impl SnapshotRecorder for MemorySnapshots {
         at_most_version: u64,
     ) -> Result<Option<StoredEvent>, PersistenceError> {
         let state = self.state.lock();
-        let of_one = state.snapshots.get(aggregate_id);
-        let latest = of_one.and_then(|of_one| of_one.range(..=at_most_version).next_back());
-        Ok(latest.map(|(_, snapshot)| snapshot.clone()))
+        Ok(state.snapshots.latest(aggregate_id, at_most_version))
     }
 
     fn delete_snapshots(&self, aggregate_id: &AggregateId) -> Result<(), PersistenceError> {

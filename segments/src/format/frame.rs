@@ -4,7 +4,7 @@
 //! the rest is damaged. The preamble is a list of entries (topics defined here, tracking positions)
 //! under a second checksum; each record carries its own.
 
-use super::record::{Record, verify_unparsed, walk_records};
+use super::record::{Record, told, walk_records};
 use super::{
     ALIGNMENT, FRAME_LEN_MAX, FormatError, TOPIC_LEN_MAX, TRACKING_NAME_LEN_MAX, align_up,
     are_positions, check_crc, check_len, check_zeros, put, u16_at, u32_at, u64_at,
@@ -423,14 +423,8 @@ impl<'a> Frame<'a> {
                 ));
             }
             let position = self.header.base_position + u64::from(count);
-            let record = match record {
-                // Only a record that is as written can need a newer release; else it is damaged.
-                Err(error) if error.is_unsupported() => {
-                    verify_unparsed(&self.bytes[offset..], position, self.salt)?;
-                    return Err(error);
-                }
-                record => record?,
-            };
+            let record =
+                record.map_err(|error| told(error, &self.bytes[offset..], position, self.salt))?;
             record.verify(position, self.salt)?;
             let time_us = record.place().time_us;
             if time_us != self.header.time_us {

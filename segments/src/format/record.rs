@@ -398,15 +398,7 @@ impl<'a> Record<'a> {
     /// As those.
     #[inline]
     pub fn read(bytes: &'a [u8], position: u64, salt: u64) -> Result<Self, FormatError> {
-        let record = match Self::parse(bytes) {
-            // The lengths have been checked before the flags.
-            Err(newer @ FormatError::Feature { .. }) => {
-                return Err(verify_unparsed(bytes, position, salt)
-                    .err()
-                    .unwrap_or(newer));
-            }
-            record => record?,
-        };
+        let record = Self::parse(bytes).map_err(|error| told(error, bytes, position, salt))?;
         record.verify(position, salt)?;
         Ok(record)
     }
@@ -540,6 +532,18 @@ pub(super) fn verify_unparsed(bytes: &[u8], position: u64, salt: u64) -> Result<
         return Ok(());
     }
     check_crc(STRUCTURE, found, u32_at(bytes, CRC_OFFSET))
+}
+
+/// What is to be told of the record at the start of `bytes`, which did not parse: only one that is as written can need a
+/// newer release, else it is damaged. Its lengths were checked before its flags.
+#[cold]
+pub(super) fn told(error: FormatError, bytes: &[u8], position: u64, salt: u64) -> FormatError {
+    match error.is_unsupported() {
+        true => verify_unparsed(bytes, position, salt)
+            .err()
+            .unwrap_or(error),
+        false => error,
+    }
 }
 
 /// The records in the part of a frame behind its preamble: structure only, nothing verified.
