@@ -40,6 +40,11 @@ pub fn is_in_memory(dir: &Path) -> bool {
     }
 }
 
+/// Has the system write what it still keeps in memory, so that what is measured next does not wait for it.
+pub(crate) fn settle() {
+    rustix::fs::sync();
+}
+
 /// Bytes of the files in a directory whose names do not end so.
 ///
 /// # Errors

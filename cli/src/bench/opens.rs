@@ -4,7 +4,8 @@
 //! is killed (`kill -9`). So each kill is a real one, of a process in the middle of an append, and each open
 //! meets a fresh tail of about half a segment, which is what a kill at any moment leaves on the average. What
 //! is timed is the open in this process, up to the head, which must not be below what the child has
-//! acknowledged. The page cache is warm: the child has just written what is read.
+//! acknowledged. The page cache is warm: the child has just written what is read. What earlier workloads have left
+//! to be written back is written before: a sync of the open's waited tens of milliseconds for gigabytes of theirs.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -19,6 +20,7 @@ use crate::bench::error::BenchError;
 use crate::bench::generator::Generator;
 use crate::bench::line::{Line, rounded};
 use crate::bench::loaded::{EVENTS_PER_COMMIT, load, load_new, open};
+use crate::bench::machine::settle;
 use crate::bench::measure::median;
 use crate::bench::session::Session;
 use crate::stopwatch::Stopwatch;
@@ -78,6 +80,7 @@ impl Opened<'_> {
         for (kind, durability) in kinds {
             let name = format!("{}{kind}", self.name);
             if session.begins(&name, "opening after a kill") {
+                settle();
                 let bar = session.steps(OPENS);
                 let opens = self.killed(session, durability, &bar)?;
                 self.emit(session, &name, opens)?;
@@ -85,6 +88,7 @@ impl Opened<'_> {
         }
         let name = format!("{}clean", self.name);
         if session.begins(&name, "opening after a close") {
+            settle();
             let bar = session.steps(OPENS);
             let opens = self.clean(session, &bar)?;
             self.emit(session, &name, opens)?;
