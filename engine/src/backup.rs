@@ -36,7 +36,7 @@ use crate::error::Error;
 use crate::log::{Inner, Log};
 use crate::options::LogOptions;
 use crate::recovery::take_lock;
-use crate::repair::damaged_extents;
+use crate::repair::{damaged_extents, lost_positions};
 use crate::report::{Damage, RecoveryReport};
 use crate::segment::{Segment, for_each_whole_frame, is_accepted};
 use crate::view::View;
@@ -104,6 +104,7 @@ pub(crate) fn backup(
         return Err(Error::Closed);
     }
     let target = Directory::new(inner.options.disk.clone(), to.to_owned());
+    check_apart(&target, &inner.directory)?;
     let (previous, _lock) = enter(&target, inner)?;
     let mut attempts = 0;
     loop {
@@ -140,6 +141,23 @@ struct Previous {
     files: BTreeMap<String, (BackupFile, Option<SealedSegment>)>,
     /// Its last position; 0 without events.
     last_position: u64,
+}
+
+/// Refuses a directory inside that of the log: who drops or moves the log would take its backup along, and nothing that
+/// looks at a log expects one there.
+fn check_apart(target: &Directory, log: &Directory) -> Result<(), Error> {
+    let (inside, of) = (
+        target.disk.resolve(&target.path),
+        log.disk.resolve(&log.path),
+    );
+    match inside.starts_with(&of) {
+        true => Err(Error::NotALog {
+            path: target.path.clone(),
+            found: format!("a place inside the log {}", log.path.display()),
+            expected: "a directory outside of it, for a backup; give another path",
+        }),
+        false => Ok(()),
+    }
 }
 
 /// Checks that the directory is new, empty, or holds an earlier backup of this log, and marks it.
@@ -254,8 +272,12 @@ impl Bringing<'_> {
             // What is lost at its end may be in the backup only.
             return Err(Error::NotALog {
                 path: self.target.path.clone(),
-                found: format!("a backup up to position {kept}, of a log that shows {shown} only"),
-                expected: "a log that has all of it; restore what is damaged from the backup, repair the log, or give \
+                found: format!(
+                    "a backup of the events up to position {kept}, and the log has lost its end: it can be read up to \
+                     position {shown}"
+                ),
+                expected: "a log with at least as many events, since the backup may be all that is left of the others \
+                           and was not changed; restore it into a new directory, or repair the log and back it up to \
                            another path",
             });
         }
@@ -464,11 +486,12 @@ impl Bringing<'_> {
     fn look_for_damage(&mut self, segment: &Segment, entry: &SealedSegment, bytes: &[u8]) {
         let positions = entry.base_position..entry.next_position();
         for extent in damaged_extents(bytes, SEGMENT_HEADER_LEN, entry.salt, positions) {
+            let lost = lost_positions(segment, &extent.positions);
             self.report.damages.push(Damage {
                 path: segment.path.clone(),
                 offset: extent.offsets.start as u64,
-                first: extent.positions.start,
-                last: extent.positions.end.saturating_sub(1),
+                first: lost.start,
+                last: lost.end.saturating_sub(1),
                 what: extent.fault.to_string(),
             });
         }

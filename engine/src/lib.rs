@@ -57,6 +57,7 @@ mod histogram;
 mod housekeeping;
 mod live_snapshots;
 mod log;
+mod lost_end;
 mod meter;
 mod options;
 mod prepared;

@@ -309,7 +309,8 @@ impl Opening {
         for number in numbers.iter().copied() {
             let is_behind_close = tail.last().is_some_and(|before| self.is_closed(before));
             let looked_at = spare.take_if(|_| Some(&number) == numbers.last());
-            match self.scan(number, is_behind_close, looked_at)? {
+            let scanned = self.scan(number, is_behind_close, looked_at);
+            match scanned.map_err(|error| self.narrowed(error, &tail))? {
                 Some(scanned) => {
                     if let Some(expected) = expected.filter(|expected| *expected != number) {
                         // A whole file is gone. What it held is not known; what follows is.
@@ -317,7 +318,8 @@ impl Opening {
                             .last()
                             .and_then(Scanned::next_position)
                             .unwrap_or(self.next_position());
-                        let last = scanned.base_position().unwrap_or(next).saturating_sub(1);
+                        let behind = scanned.base_position().unwrap_or(self.durable + 1);
+                        let last = behind.max(next) - 1;
                         let path = self.directory.segment(expected);
                         return Err(corrupt(&path, 0, next, last, MISSING_SEGMENT));
                     }
@@ -334,6 +336,29 @@ impl Opening {
             self.last_time_us = times.fold(self.last_time_us, u64::max);
         }
         Ok(tail)
+    }
+
+    /// The error about a segment of which nothing can be read: it costs nothing that stands in those before, `tail`.
+    fn narrowed(&self, error: Error, tail: &[Scanned]) -> Error {
+        match error {
+            Error::Corrupt {
+                path,
+                offset,
+                first: 1,
+                last: u64::MAX,
+                fault,
+            } => {
+                let next = tail.iter().rev().find_map(Scanned::next_position);
+                Error::Corrupt {
+                    path,
+                    offset,
+                    first: next.unwrap_or(self.next_position()),
+                    last: u64::MAX,
+                    fault,
+                }
+            }
+            error => error,
+        }
     }
 
     /// Reads one segment; `None` when it was never finished preparing.

@@ -73,15 +73,19 @@ pub struct RepairPlan {
     pub healed: u64,
     /// Why the log cannot be opened for writing as it is; `None` when it can.
     pub refused: Option<Damage>,
+    /// Whether aggregates may get versions again that they had: no index knows whose the lost events were, or
+    /// [`forgets_dropped`](RepairPlan::forgets_dropped).
+    pub forgets_versions: bool,
     /// Whether the table of last versions of dropped aggregates would be replaced by an empty one: an aggregate all of
     /// whose events were dropped may then get its versions again.
-    pub forgets_versions: bool,
+    pub forgets_dropped: bool,
 }
 
 impl RepairPlan {
-    /// Whether there is anything to do.
+    /// Whether there is anything to decide. Places that [healed](RepairPlan::healed) need nothing: to run the repair takes
+    /// them off the list, and that is all.
     pub fn is_needed(&self) -> bool {
-        !self.losses.is_empty() || self.healed > 0 || self.refused.is_some()
+        !self.losses.is_empty() || self.refused.is_some()
     }
 }
 
@@ -95,11 +99,11 @@ pub struct Loss {
     pub offset: u64,
     /// Damaged bytes that are there to be kept.
     pub bytes: u64,
-    /// First position that may be lost.
+    /// First position that cannot be read.
     pub first: u64,
-    /// Last position that may be lost; below `first` when no event is affected.
+    /// Last position that cannot be read; below `first` when no event is affected.
     pub last: u64,
-    /// Events among them that cannot be read.
+    /// Events from the first to the last that cannot be read.
     pub events: u64,
     /// What was found.
     pub what: String,
@@ -254,7 +258,7 @@ impl Look<'_> {
                     what: loss.what.clone(),
                 })
             }
-            (None, None) => tail.as_ref().map(damage_of),
+            (None, None) => tail.as_ref().map(|error| self.as_lost(damage_of(error))),
         };
         manifest.quarantined = merged(std::mem::take(&mut self.quarantined));
         let is_still = |old: &&Quarantined| {
@@ -266,12 +270,31 @@ impl Look<'_> {
         let kept = before.quarantined.iter().filter(is_still).count();
         self.plan.kept = kept as u64;
         self.plan.healed = (before.quarantined.len() - kept) as u64;
-        if self.plan.is_needed() {
+        if self.plan.is_needed() || self.plan.healed > 0 {
             self.keep_manifests()?;
             manifest.durable_position = manifest.durable_position.max(self.view.durable_head());
             self.steps.manifest = Some(manifest);
         }
         Ok(())
+    }
+
+    /// A damage as the losses tell it: what keeps a log from being opened is found before all of it is known.
+    fn as_lost(&self, damage: Damage) -> Damage {
+        let mut losses = self.plan.losses.iter();
+        let loss = losses.find(|loss| {
+            let is_met = loss.first <= damage.last && damage.first <= loss.last;
+            loss.path == damage.path && (loss.offset == damage.offset || is_met)
+        });
+        match loss {
+            Some(loss) => Damage {
+                path: damage.path,
+                offset: loss.offset,
+                first: loss.first,
+                last: loss.last,
+                what: loss.what.clone(),
+            },
+            None => damage,
+        }
     }
 
     /// A damaged table of last versions: nobody can tell them any more.
@@ -284,6 +307,7 @@ impl Look<'_> {
         };
         self.plan.refused = Some(damage_of(&error));
         self.plan.forgets_versions = true;
+        self.plan.forgets_dropped = true;
         let first_retained_position = dropped.first_position;
         let first_segment = self.view.set.segments.first();
         let last_segment = first_segment.map_or(dropped.last_segment, |first| first.number - 1);
@@ -378,13 +402,13 @@ impl Look<'_> {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
             Err(error) => return Err(Error::io(path, "read the segment")(error)),
         };
-        bytes.truncate(last_written_byte(&bytes, 0).map_or(0, |last| last + 1));
-        let fault = match bytes.is_empty() {
-            true => too_short(0, entry.end as usize),
-            false => SegmentHeader::decode(&bytes)
+        let fault = match last_written_byte(&bytes, 0) {
+            None => too_short(0, entry.end as usize),
+            Some(_) => SegmentHeader::decode(&bytes)
                 .err()
                 .unwrap_or(FormatError::Unwritten),
         };
+        bytes.truncate(last_written_byte(&bytes, 0).map_or(0, |last| last + 1));
         let extent = Extent {
             offsets: 0..bytes.len(),
             positions: entry.base_position..entry.next_position(),
@@ -430,13 +454,20 @@ impl Look<'_> {
             return;
         }
         let lost = lost_ordinals(segment, &positions);
-        let (aggregates, topics, is_known) = self.affected(segment, &lost);
+        let Affected {
+            aggregates,
+            topics,
+            is_known,
+            are_counted,
+        } = self.affected(segment, &lost);
+        self.plan.forgets_versions |= !are_counted;
+        let span = span_of(segment, &lost, positions.start);
         self.plan.losses.push(Loss {
             path: directory.segment(number),
             offset: quarantined.offset,
             bytes: quarantined.length,
-            first: positions.start,
-            last: positions.end.saturating_sub(1),
+            first: span.start,
+            last: span.end.saturating_sub(1),
             events: lost.len() as u64,
             what: fault.to_string(),
             aggregates,
@@ -446,13 +477,9 @@ impl Look<'_> {
         });
     }
 
-    /// Aggregates and topics of these events, by the index, and whether that is all of them. The index has hashes:
-    /// events that can be read and have the same give them their names.
-    fn affected(
-        &self,
-        segment: &Segment,
-        lost: &BTreeSet<u32>,
-    ) -> (Vec<AggregateId>, Vec<String>, bool) {
+    /// Aggregates and topics of these events, by the index. The index has hashes: events that can be read and have the
+    /// same give them their names.
+    fn affected(&self, segment: &Segment, lost: &BTreeSet<u32>) -> Affected {
         let mut keys: Vec<KeyHash> = Vec::new();
         let mut known: BTreeSet<u32> = BTreeSet::new();
         let visited = segment.for_each_key(|key| keys.push(key));
@@ -468,7 +495,8 @@ impl Look<'_> {
             !held.is_empty()
         });
         let (mut aggregates, mut topics) = (Vec::new(), Vec::new());
-        let mut is_known = visited.is_ok() && known.len() == lost.len();
+        let are_counted = lost.is_empty() || (visited.is_ok() && known.len() == lost.len());
+        let mut is_known = are_counted;
         for key in keys {
             match self.name_of(key) {
                 Some(Name::Aggregate(id)) if aggregates.len() < NAMES_MAX => aggregates.push(id),
@@ -477,7 +505,12 @@ impl Look<'_> {
                 _ => is_known = false,
             }
         }
-        (aggregates, topics, is_known)
+        Affected {
+            aggregates,
+            topics,
+            is_known,
+            are_counted,
+        }
     }
 
     /// What a key stands for, by an event that has it and can be read.
@@ -604,6 +637,16 @@ impl Look<'_> {
     }
 }
 
+/// Whose events are lost.
+struct Affected {
+    aggregates: Vec<AggregateId>,
+    topics: Vec<String>,
+    /// Whether these are all.
+    is_known: bool,
+    /// Whether the index has the keys of each, so that no version is given again.
+    are_counted: bool,
+}
+
 /// A name that a key may stand for.
 enum Name {
     Aggregate(AggregateId),
@@ -620,6 +663,19 @@ fn lost_ordinals(segment: &Segment, positions: &Range<u64>) -> BTreeSet<u32> {
     ordinals
         .filter(|ordinal| segment.event(*ordinal).is_err())
         .collect()
+}
+
+/// From the first to the last of these positions that cannot be read; empty, at the first of them, when all can.
+pub(crate) fn lost_positions(segment: &Segment, positions: &Range<u64>) -> Range<u64> {
+    span_of(segment, &lost_ordinals(segment, positions), positions.start)
+}
+
+fn span_of(segment: &Segment, lost: &BTreeSet<u32>, otherwise: u64) -> Range<u64> {
+    let position = |ordinal: &u32| segment.base_position + u64::from(*ordinal);
+    match (lost.first(), lost.last()) {
+        (Some(first), Some(last)) => position(first)..position(last) + 1,
+        _ => otherwise..otherwise,
+    }
 }
 
 /// What the manifest is to say of a segment that ends damaged, with the positions up to `until`.

@@ -156,8 +156,10 @@ pub struct MemoryStats {
 pub struct VerifyReport {
     /// Segments read.
     pub segments: u64,
-    /// Events that verified.
+    /// Events that can be read.
     pub events: u64,
+    /// Events that cannot, quarantined or not.
+    pub lost: u64,
     /// Bytes read.
     pub bytes: u64,
     /// Everything that is not as it should be; empty for a sound log.

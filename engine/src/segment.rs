@@ -32,6 +32,10 @@ use crate::error::Error;
 use crate::event::Event;
 use crate::topics::Topics;
 
+mod gaps;
+
+use gaps::{Gaps, damage_around};
+
 /// What every segment of a log shares.
 #[derive(Clone, Debug)]
 pub(crate) struct LogIdentity {
@@ -111,6 +115,8 @@ pub(crate) struct Segment {
     id_times: OnceLock<IdTimes>,
     /// Positions of events that damage has taken from an index in memory: it holds no key of theirs.
     lost: OnceLock<Lost>,
+    /// Where they are missing.
+    gaps: Gaps,
     /// Whether there are such events, those included whose loss was accepted.
     has_gaps: AtomicBool,
     /// Damage in it that somebody has decided to go on without.
@@ -120,8 +126,8 @@ pub(crate) struct Segment {
 /// Positions of damaged events, both inclusive.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Lost {
-    first: u64,
-    last: u64,
+    pub(crate) first: u64,
+    pub(crate) last: u64,
 }
 
 impl Segment {
@@ -244,6 +250,7 @@ impl Segment {
             checkpoint_end: AtomicUsize::new(0),
             id_times: OnceLock::new(),
             lost: OnceLock::new(),
+            gaps: Gaps::default(),
             has_gaps: AtomicBool::new(false),
             quarantined: Arc::default(),
         }
@@ -600,7 +607,8 @@ impl Segment {
             },
         );
         // As many as the manifest says, whose checksum vouches for it; the file may be short.
-        self.note_lost(self.pad_index(&mut tail, entry.event_count, entry.end as usize));
+        let lost = self.pad_index(&mut tail, entry.event_count, entry.end as usize, None);
+        self.note_lost(lost);
         self.topics_gathered.get_or_init(|| ());
         Ok(tail)
     }
@@ -617,7 +625,7 @@ impl Segment {
     ) -> Option<Lost> {
         define_topics(&self.topics, frame);
         let before = frame.header.base_position.checked_sub(self.base_position)?;
-        let lost = self.pad_index(tail, before, bytes_len);
+        let lost = self.pad_index(tail, before, bytes_len, None);
         if u64::from(tail.next_ordinal()) != before {
             return lost;
         }
@@ -655,7 +663,7 @@ impl Segment {
             ..
         } = frame.header;
         let before = base_position.checked_sub(self.base_position)?;
-        let mut lost = self.pad_index(tail, before, bytes_len);
+        let mut lost = self.pad_index(tail, before, bytes_len, None);
         if u64::from(tail.next_ordinal()) != before {
             return lost;
         }
@@ -668,7 +676,7 @@ impl Segment {
                 continue;
             };
             let behind = position - self.base_position;
-            lost = joined(lost, self.pad_index(tail, behind, bytes_len));
+            lost = joined(lost, self.pad_index(tail, behind, bytes_len, Some(offset)));
             let event_id = record.event_id();
             tail.push(
                 (offset + in_frame) as u32,
@@ -679,21 +687,30 @@ impl Segment {
             );
         }
         let end = before + u64::from(event_count);
-        joined(lost, self.pad_index(tail, end, bytes_len))
+        joined(lost, self.pad_index(tail, end, bytes_len, Some(offset)))
     }
 
-    /// Keeps the place of events that are lost, up to `len` events in all.
-    /// Answers their positions, when there are any.
-    fn pad_index(&self, tail: &mut impl GrowingIndex, len: u64, bytes_len: usize) -> Option<Lost> {
+    /// Keeps the place of events that are lost, up to `len` events in all; `frame`: the offset of the frame that they
+    /// are in, when its header can be read. Answers their positions, when there are any.
+    fn pad_index(
+        &self,
+        tail: &mut impl GrowingIndex,
+        len: u64,
+        bytes_len: usize,
+        frame: Option<usize>,
+    ) -> Option<Lost> {
         // No more than there can be, whatever damaged bytes say.
         let len = len.min((bytes_len / RECORD_LEN_MIN) as u64);
         let before = u64::from(tail.next_ordinal());
         while u64::from(tail.next_ordinal()) < len {
             tail.push(0, 0, [0; 16], IdHash::new(0, &[0; 16]), []);
         }
-        (before < len).then(|| Lost {
-            first: self.base_position + before,
-            last: self.base_position + len - 1,
+        (before < len).then(|| {
+            self.gaps.note(before, len, frame);
+            Lost {
+                first: self.base_position + before,
+                last: self.base_position + len - 1,
+            }
         })
     }
 
@@ -782,6 +799,12 @@ impl Segment {
     fn event_there(&self, offset: usize, position: u64) -> Result<Event<'_>, Error> {
         let bytes = self.read_record(offset)?;
         let is_damaged = offset < SEGMENT_HEADER_LEN;
+        if is_damaged
+            && let Ok(ordinal) = u32::try_from(position - self.base_position)
+            && let Some((offset, fault)) = damage_around(self, ordinal)
+        {
+            return Err(self.corrupt(offset, position, fault));
+        }
         let bytes = if is_damaged { &[] } else { bytes };
         let record = Record::read(bytes, position, self.salt)
             .map_err(|source| self.corrupt(offset, position, source))?;

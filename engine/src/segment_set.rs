@@ -14,6 +14,7 @@ use crate::aggregate_id::AggregateId;
 use crate::dropped::Dropped;
 use crate::error::Error;
 use crate::heads_file::HeadsFile;
+use crate::lost_end::LostEnd;
 use crate::query::Query;
 use crate::segment::{LogIdentity, Segment};
 
@@ -27,6 +28,8 @@ pub(crate) struct SegmentSet {
     pub(crate) fetched: u64,
     /// What was dropped before the first segment. Heads and links may still name segments of that.
     pub(crate) dropped: Option<Arc<Dropped>>,
+    /// What is missing behind the last segment of a log that is only read.
+    pub(crate) lost_end: Option<Arc<LostEnd>>,
 }
 
 impl SegmentSet {
@@ -102,6 +105,7 @@ impl SegmentSet {
             heads: self.heads.clone(),
             fetched: self.held_bytes().map_or(0, |held| held.fetched),
             dropped: self.dropped.clone(),
+            lost_end: self.lost_end.clone(),
         }
     }
 
@@ -304,6 +308,9 @@ impl SegmentSet {
         let key = log
             .aggregate(id.kind(), id.as_bytes())
             .expect("an id has a key");
+        if let Some(lost_end) = self.lost_end.as_ref().filter(|end| end.first <= visible) {
+            return Err(lost_end.all());
+        }
         let mut lost = 0;
         for place in self.holding(key) {
             let segment = &self.segments[place?];

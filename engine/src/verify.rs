@@ -48,6 +48,8 @@ pub(crate) fn verify(
     progress(check.report.bytes, total);
     check.add_what_opening_found();
     check.tell_quarantined_apart(&view);
+    let all = (view.head() + 1).saturating_sub(view.first_position());
+    check.report.lost = all.saturating_sub(check.report.events);
     Ok(check.report)
 }
 
@@ -93,7 +95,11 @@ impl Check<'_> {
             (Some(entry), _) => entry.next_position(),
             // Sealed, in a log whose manifests are gone.
             (None, Some(next)) => next.base_position,
-            (None, None) => view.head() + 1,
+            // What is lost behind it was found when the log was opened, and is told so.
+            (None, None) => {
+                let lost_end = view.set.lost_end.as_ref();
+                lost_end.map_or(view.head() + 1, |lost_end| lost_end.first)
+            }
         };
         let damages_before = self.report.damages.len();
         self.next_position = base;
@@ -210,6 +216,14 @@ impl Check<'_> {
                 self.frame(segment, offset, &frame);
                 segment.index_frame(derived, offset, &frame, bytes.len());
             });
+            if let Some(frame) = self.readable(segment, bytes, scan.end, end_position)
+                && let ScanStop::Bad(fault) = &scan.stop
+            {
+                self.part(segment, scan.end, &frame, fault);
+                segment.index_part(derived, scan.end, &frame, bytes.len());
+                start = scan.end + frame.as_bytes().len();
+                continue;
+            }
             let later = find_later_frame(bytes, scan.end + 8, segment.salt());
             let source = match (&scan.stop, later) {
                 (ScanStop::Footer | ScanStop::EndOfBytes, None) => return,
@@ -236,6 +250,75 @@ impl Check<'_> {
         }
     }
 
+    /// The frame at `offset`, of which not everything verifies, when its header does and it lies where it should: what
+    /// is sound in it can be read.
+    fn readable<'a>(
+        &self,
+        segment: &Segment,
+        bytes: &'a [u8],
+        offset: usize,
+        end_position: u64,
+    ) -> Option<Frame<'a>> {
+        let frame = Frame::parse(bytes.get(offset..)?, segment.salt()).ok()?;
+        let header = frame.header;
+        let fits = header.event_count > 0
+            && header.base_position == self.next_position
+            && header.next_position() <= end_position;
+        fits.then_some(frame)
+    }
+
+    /// Such a frame: the events in it that can be read are as good as any, the others are lost.
+    fn part(&mut self, segment: &Segment, offset: usize, frame: &Frame<'_>, fault: &FormatError) {
+        let (first, next) = (frame.header.base_position, frame.header.next_position());
+        let mut lost = Vec::new();
+        for position in first..next {
+            let ordinal = u32::try_from(position - segment.base_position).unwrap_or(u32::MAX);
+            match segment.event(ordinal) {
+                Ok(event) => {
+                    self.report.events += 1;
+                    if let (Some(id), Some(version)) = (event.aggregate_id(), event.version()) {
+                        self.version(segment, offset, position, id, version);
+                    }
+                }
+                Err(_) => lost.push(position),
+            }
+        }
+        let runs: Vec<_> = lost.chunk_by(|before, next| before + 1 == *next).collect();
+        for run in &runs {
+            let (first, last) = (run[0], run[run.len() - 1]);
+            self.damage(&segment.path, offset as u64, first, last, fault.to_string());
+        }
+        if runs.is_empty() {
+            self.damage(
+                &segment.path,
+                offset as u64,
+                first,
+                first - 1,
+                fault.to_string(),
+            );
+        }
+        self.next_position = next;
+    }
+
+    /// An event of an aggregate: its version is above all before.
+    fn version(
+        &mut self,
+        segment: &Segment,
+        at: usize,
+        position: u64,
+        id: AggregateId,
+        version: u64,
+    ) {
+        if let Some(before) = self
+            .versions
+            .insert(id.clone(), version)
+            .filter(|before| *before >= version)
+        {
+            let what = format!("version {version} of aggregate {id}, expected one above {before}");
+            self.damage(&segment.path, at as u64, position, position, what);
+        }
+    }
+
     /// A frame whose checksums are right: its place, its time, and the versions in it.
     fn frame(&mut self, segment: &Segment, offset: usize, frame: &Frame<'_>) {
         let header = frame.header;
@@ -259,21 +342,7 @@ impl Check<'_> {
                 continue;
             };
             let version = record.place().version;
-            if let Some(before) = self
-                .versions
-                .insert(id.clone(), version)
-                .filter(|before| *before >= version)
-            {
-                let what =
-                    format!("version {version} of aggregate {id}, expected one above {before}");
-                self.damage(
-                    &segment.path,
-                    (offset + in_frame) as u64,
-                    position,
-                    position,
-                    what,
-                );
-            }
+            self.version(segment, offset + in_frame, position, id, version);
         }
         self.next_position = header.next_position();
     }
@@ -415,7 +484,8 @@ impl Check<'_> {
         for damage in &inner.recovery.damages {
             let is_met = report.damages.iter().any(|met| {
                 let covers = met.first <= damage.first && damage.last <= met.last;
-                met.path == damage.path && (covers || damage.first > damage.last)
+                let is_there = met.offset == damage.offset;
+                met.path == damage.path && (covers || is_there || damage.first > damage.last)
             });
             if !is_met {
                 report.damages.push(damage.clone());

@@ -18,6 +18,7 @@ use uuid::Uuid;
 use crate::aggregate_id::AggregateId;
 use crate::error::Error;
 use crate::event::{Event, RecordedEvent};
+use crate::lost_end::LostEnd;
 use crate::query::{Direction, Query};
 use crate::retry::Search;
 use crate::segment::{LogIdentity, Segment};
@@ -115,7 +116,7 @@ impl View {
             _ => search.oldest,
         };
         let start = oldest.max(search.after.saturating_add(1));
-        let mut lost = None;
+        let mut lost = self.lost_end(search.after, u64::MAX).map(LostEnd::all);
         let mut end = u64::MAX;
         for segment in self.set.segments.iter().rev() {
             if end <= start {
@@ -191,6 +192,12 @@ impl View {
     /// First position that is there; 1 unless the log was truncated.
     pub fn first_position(&self) -> u64 {
         self.set.first_position()
+    }
+
+    /// What is missing at the end of the log, if any of it lies behind position `after` and below `end`.
+    fn lost_end(&self, after: u64, end: u64) -> Option<&LostEnd> {
+        let lost_end = self.set.lost_end.as_deref();
+        lost_end.filter(|lost| lost.last > after && lost.first < end)
     }
 
     /// Ordinals of a segment that lie in `positions`.
@@ -410,14 +417,19 @@ impl Cursor {
                 frame: None,
             });
         }
-        Self::Query(QueryCursor {
+        let is_end_lost = view.lost_end(positions.start - 1, positions.end).is_some();
+        let found = Self::Query(QueryCursor {
             query: query.clone(),
             positions,
             direction,
             pending: Vec::new(),
             place: None,
             matching: None,
-        })
+        });
+        match is_end_lost {
+            true => Self::partly(Missing::End, found, direction),
+            false => found,
+        }
     }
 
     fn by_aggregate(
@@ -433,7 +445,10 @@ impl Cursor {
             // Nobody can tell: it is said, and what is retained is shown.
             Err(_) => true,
         };
-        let retained = Self::by_retained_aggregate(view, id, versions, direction);
+        let mut retained = Self::by_retained_aggregate(view, id, versions, direction);
+        if view.lost_end(0, view.visible.saturating_add(1)).is_some() {
+            retained = Self::partly(Missing::End, retained, direction);
+        }
         match is_missing {
             true => Self::partly(Missing::Versions, retained, direction),
             false => retained,
@@ -444,7 +459,7 @@ impl Cursor {
         Self::Partly(Box::new(Partly {
             missing: Some(missing),
             rest,
-            direction,
+            comes_first: (direction == Direction::Backward) == matches!(missing, Missing::End),
         }))
     }
 
@@ -475,20 +490,25 @@ impl Cursor {
     }
 }
 
-/// What was dropped of the range that is read.
+/// What is missing of the range that is read.
 #[derive(Clone, Copy, Debug)]
 enum Missing {
+    /// It was dropped.
     Positions,
+    /// It was dropped.
     Versions,
+    /// The end of the log is lost: whatever was in it, it may belong here.
+    End,
 }
 
-/// What is retained of a read, and an error that stands for the rest.
+/// What is left of a read, and an error that stands for the rest.
 #[derive(Clone, Debug)]
 struct Partly {
     /// Until it is told.
     missing: Option<Missing>,
     rest: Cursor,
-    direction: Direction,
+    /// Whether it lies before the rest, in the direction of the read.
+    comes_first: bool,
 }
 
 impl Partly {
@@ -500,19 +520,22 @@ impl Partly {
         let missing = &mut self.missing;
         let mut tell = || {
             let missing = missing.take()?;
+            if matches!(missing, Missing::End) {
+                return Some(Err(view.set.lost_end.as_ref()?.all()));
+            }
             let dropped = view.set.dropped.as_ref()?;
             let expired = Error::Expired {
                 first: dropped.first_position,
             };
             Some(Err(match missing {
-                Missing::Positions => expired,
                 // When nobody can tell which versions were dropped, that is the error.
                 Missing::Versions => dropped.damage().unwrap_or(expired),
+                _ => expired,
             }))
         };
-        match self.direction {
-            Direction::Forward => tell().or_else(|| self.rest.next(view, reading)),
-            Direction::Backward => self.rest.next(view, reading).or_else(tell),
+        match self.comes_first {
+            true => tell().or_else(|| self.rest.next(view, reading)),
+            false => self.rest.next(view, reading).or_else(tell),
         }
     }
 }
@@ -742,22 +765,28 @@ impl QueryCursor {
 const WIDE: usize = 8;
 
 fn event_at(view: &View, position: u64) -> Result<Event<'_>, Error> {
-    let lost = || Error::Corrupt {
-        path: view
-            .set
-            .segments
-            .first()
-            .map(|segment| segment.path.clone())
-            .unwrap_or_default(),
-        offset: 0,
-        first: position,
-        last: position,
-        fault: FormatError::Unwritten,
+    let lost = || {
+        let at_end = view.set.lost_end.as_ref().and_then(|end| end.at(position));
+        at_end.unwrap_or_else(|| Error::Corrupt {
+            path: view
+                .set
+                .segments
+                .first()
+                .map(|segment| segment.path.clone())
+                .unwrap_or_default(),
+            offset: 0,
+            first: position,
+            last: position,
+            fault: FormatError::Unwritten,
+        })
     };
     let place = view.set.place_of(position).ok_or_else(lost)?;
     let segment = &view.set.segments[place];
     let ordinal = u32::try_from(position - segment.base_position).map_err(|_| lost())?;
-    segment.event(ordinal)
+    segment.event(ordinal).map_err(|error| {
+        let at_end = view.set.lost_end.as_ref().and_then(|end| end.at(position));
+        at_end.filter(|_| error.is_corrupt()).unwrap_or(error)
+    })
 }
 
 /// Half-open; an end that reaches the greatest number is the greatest number.

@@ -13,7 +13,7 @@
 use std::fmt::Debug;
 use std::io;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 mod blocks;
@@ -84,6 +84,20 @@ pub trait Disk: Debug + Send + Sync {
     /// `Ok(None)` when another holder (another process, or another lock in this one) has it.
     /// The lock ends when the returned guard is dropped or the process dies.
     fn try_lock(&self, path: &Path) -> io::Result<Option<Box<dyn DiskLock>>>;
+
+    /// The one way to write a path, so that it can be told what lies inside of what: absolute, without `..`, and without
+    /// links as far as this disk has any. What is not there yet is resolved as far as it is.
+    fn resolve(&self, path: &Path) -> PathBuf {
+        let mut resolved = PathBuf::new();
+        for part in path.components() {
+            match part {
+                Component::CurDir => {}
+                Component::ParentDir => drop(resolved.pop()),
+                part => resolved.push(part),
+            }
+        }
+        resolved
+    }
 
     /// What its mappings hold in memory of their own; `None` when they are maps, which hold nothing.
     fn held_bytes(&self) -> Option<HeldBytes> {

@@ -164,6 +164,7 @@ impl Step {
             heads: old.heads.clone(),
             fetched: old.fetched,
             dropped: dropped(inner, &old, &manifest)?,
+            lost_end: None,
         };
         for entry in &manifest.segments {
             let quarantined = manifest.quarantined_in(entry.number);
@@ -204,6 +205,10 @@ impl Step {
             }
         }
         let head = check_fit(inner, &manifest, &set, moved)?;
+        if moved.is_none() {
+            // Nothing has come in its place.
+            set.lost_end = old.lost_end.clone();
+        }
         self.read_tracking_of_last(&old, &set)?;
 
         if manifest.heads == 0 {

@@ -13,11 +13,11 @@ use annals_segments::format::frame::{Frame, FrameKind};
 use annals_segments::format::segment_header::{SEGMENT_HEADER_LEN, SegmentHeader};
 use annals_segments::format::watermark::Watermark;
 use annals_segments::format::{FormatError, SEGMENT_LEN_MAX};
-use annals_segments::{SegmentFile, last_written_byte};
+use annals_segments::{ScanStop, SegmentFile, last_written_byte};
 
 use super::{
-    Known, MISSING_SEGMENT, OUT_OF_ORDER, Opening, bad_stop, check_header, check_place, missing,
-    read_owned, read_tracking, scan_segment,
+    Known, OUT_OF_ORDER, Opening, bad_stop, check_header, check_place, missing, read_owned,
+    read_tracking, scan_segment,
 };
 use crate::directory::{Directory, Listing, corrupt};
 use crate::dropped::Dropped;
@@ -25,6 +25,7 @@ use crate::error::Error;
 use crate::follow::Follower;
 use crate::heads_file::HeadsFile;
 use crate::log::{Inner, Opened};
+use crate::lost_end::LostEnd;
 use crate::options::LogOptions;
 use crate::report::{Damage, RecoveryOutcome};
 use crate::segment::{Segment, Whole, for_each_frame, for_each_whole_frame};
@@ -80,7 +81,8 @@ fn open_at(
         )));
     }
     let bound = watermark.filter(|_| in_use != Some(false));
-    let mut tail = Vec::new();
+    let mut tail: Vec<Readable> = Vec::new();
+    let mut unreadable = Vec::new();
     for number in opening.tail_numbers() {
         let end = match bound {
             Some(bound) if bound.segment < number => continue,
@@ -90,7 +92,7 @@ fn open_at(
         match Readable::read(&opening, number, end) {
             Ok(found) => tail.extend(found),
             Err(error @ Error::UnsupportedFormat { .. }) => return Err(error),
-            Err(error) => opening.report.damages.push(damage_of(&error)),
+            Err(error) => unreadable.push((number, error)),
         }
     }
     let is_closed = tail.last().is_some_and(|segment| segment.is_closed);
@@ -108,6 +110,20 @@ fn open_at(
             .iter()
             .fold(opening.durable, |head, segment| segment.head_behind(head)),
     };
+    for (number, error) in &unreadable {
+        let before = tail.iter().rfind(|one| one.header.number < *number);
+        let later = tail.iter().find(|one| one.header.number > *number);
+        let first = before.map_or(opening.next_position(), |before| before.next_position);
+        let behind = later.map_or(head + 1, |later| later.base_position);
+        let path = opening.directory.segment(*number);
+        let damage = damage_of(error);
+        opening.report.damages.push(Damage {
+            path,
+            first,
+            last: behind.max(first) - 1,
+            ..damage
+        });
+    }
     let mut next = opening.next_position();
     let has_start = opening.has_manifest || opening.manifest.first_retained_position > 1;
     for (place, readable) in tail.iter().enumerate() {
@@ -121,14 +137,14 @@ fn open_at(
         set.segments.push(Arc::new(segment));
     }
     if next <= head {
-        let path = set
-            .segments
-            .last()
-            .map_or(opening.directory.path.clone(), |segment| {
-                segment.path.clone()
-            });
-        let lost = corrupt(&path, 0, next, head, MISSING_SEGMENT);
-        opening.report.damages.push(damage_of(&lost));
+        let lost_end = opening.lost_end(tail.last(), &unreadable, next, head);
+        let is_told = opening.report.damages.iter().any(|damage| {
+            damage.path == lost_end.path && damage.first <= next && head <= damage.last
+        });
+        if !is_told {
+            opening.report.damages.push(damage_of(&lost_end.all()));
+        }
+        set.lost_end = Some(Arc::new(lost_end));
     }
     if tail.is_empty() {
         opening.read_tracking_of_sealed()?;
@@ -166,6 +182,62 @@ fn open_at(
     }));
     Follower::start(&inner, watermark)?;
     Ok(inner)
+}
+
+impl Opening {
+    /// Where the positions from `first` to `last` should stand, of which nothing can be read. `tail`: the last segment
+    /// that can be; `unreadable`: those of which not even the header can.
+    fn lost_end(
+        &self,
+        tail: Option<&Readable>,
+        unreadable: &[(u64, Error)],
+        first: u64,
+        last: u64,
+    ) -> LostEnd {
+        let watermark = self.watermark.map_or(0, |watermark| watermark.segment);
+        let last_number = tail.map_or(self.last_named(), |tail| tail.header.number);
+        if let Some(tail) = tail
+            && (tail.is_bad || watermark <= last_number)
+        {
+            return LostEnd {
+                path: self.directory.segment(last_number),
+                offset: tail.end,
+                first,
+                last,
+                fault: tail.fault.clone(),
+            };
+        }
+        let number = last_number + 1;
+        let path = self.directory.segment(number);
+        let of_header = unreadable.iter().find_map(|(of, error)| match error {
+            Error::Corrupt { offset, fault, .. } if *of == number => Some((*offset, fault)),
+            _ => None,
+        });
+        let len = self.listing.segment_len(number);
+        let (offset, fault) = match of_header {
+            Some((offset, fault)) => (offset as usize, fault.clone()),
+            None if len > SEGMENT_HEADER_LEN as u64 => (SEGMENT_HEADER_LEN, FormatError::Unwritten),
+            None => {
+                let end = self
+                    .watermark
+                    .filter(|watermark| watermark.segment == number);
+                let expected = end.map_or(SEGMENT_HEADER_LEN, |end| end.end as usize);
+                let fault = FormatError::TooShort {
+                    structure: "segment",
+                    found: len as usize,
+                    expected: expected.max(len as usize + 1),
+                };
+                (len as usize, fault)
+            }
+        };
+        LostEnd {
+            path,
+            offset,
+            first,
+            last,
+            fault,
+        }
+    }
 }
 
 /// Manifest, watermark and listing that fit each other, also while a writer replaces them.
@@ -241,9 +313,13 @@ struct Readable {
     durable: u64,
     /// Offset behind the last whole frame before any damage.
     end: usize,
+    /// What stands behind it.
+    fault: FormatError,
+    /// Whether that is more than space that is not written yet.
+    is_bad: bool,
     is_closed: bool,
-    /// Where something is missing that the watermark says was durable, and what is there instead.
-    short: Option<(usize, FormatError)>,
+    /// Whether something is missing there that the watermark says was durable.
+    is_short: bool,
 }
 
 impl Readable {
@@ -291,8 +367,10 @@ impl Readable {
             next_position,
             durable: scanned.durable,
             end: scanned.end,
+            fault: bad_stop(&scanned),
+            is_bad: matches!(scanned.stop, ScanStop::Bad(_)),
             is_closed: is_closed && !is_short,
-            short: is_short.then(|| (scanned.end, bad_stop(&scanned))),
+            is_short,
         }))
     }
 
@@ -361,11 +439,6 @@ impl Readable {
                     if !Self::is_shown(&frame, expected, void_from) {
                         return;
                     }
-                    if whole == Whole::No {
-                        // Told with the frame behind it; what is sound in it is shown.
-                        segment.note_lost(segment.index_part(tail, offset, &frame, end));
-                        return;
-                    }
                     let base = frame.header.base_position;
                     if base > expected {
                         let fault = fault_at(&self.bytes[expected_offset..], salt);
@@ -377,6 +450,19 @@ impl Readable {
                             fault,
                         )));
                     }
+                    if whole == Whole::No {
+                        // What is sound in it is shown.
+                        let lost = segment.index_part(tail, offset, &frame, end);
+                        let first = lost.map_or(base, |lost| lost.first.max(base));
+                        let last = lost.map_or(first - 1, |lost| lost.last);
+                        let fault = fault_at(&self.bytes[offset..], salt);
+                        let partly = corrupt(&path, offset, first, last, fault);
+                        report.damages.push(damage_of(&partly));
+                        segment.note_lost(lost);
+                        expected = frame.header.next_position();
+                        expected_offset = offset + frame.as_bytes().len();
+                        return;
+                    }
                     segment.note_lost(segment.index_frame(tail, offset, &frame, end));
                     read_tracking(tracking, &frame);
                     *last_time_us = (*last_time_us).max(frame.header.time_us);
@@ -386,11 +472,9 @@ impl Readable {
             );
         });
         *next = expected.max(*next);
-        if let Some((offset, fault)) = &self.short
-            && *next >= self.next_position
-        {
+        if self.is_short && *next >= void_from {
             // No event is missing; a tracking position may be.
-            let missing = corrupt(&path, *offset, *next, *next - 1, fault.clone());
+            let missing = corrupt(&path, self.end, *next, *next - 1, self.fault.clone());
             report.damages.push(damage_of(&missing));
         }
         Ok(segment)

@@ -5,7 +5,7 @@
 //! with SIGBUS; a `pread` answers an error, which [`Mapping::fetch`] passes on.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
@@ -69,6 +69,10 @@ impl Disk for PreadDisk {
 
     fn try_lock(&self, path: &Path) -> io::Result<Option<Box<dyn DiskLock>>> {
         self.disk.try_lock(path)
+    }
+
+    fn resolve(&self, path: &Path) -> PathBuf {
+        self.disk.resolve(path)
     }
 
     fn held_bytes(&self) -> Option<HeldBytes> {

@@ -25,7 +25,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::slice;
 use std::sync::Arc;
 
@@ -103,6 +103,18 @@ impl Disk for RealDisk {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         fs::remove_file(path)
+    }
+
+    fn resolve(&self, path: &Path) -> PathBuf {
+        let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        for there in absolute.ancestors() {
+            if let (Ok(resolved), Ok(rest)) =
+                (fs::canonicalize(there), absolute.strip_prefix(there))
+            {
+                return resolved.join(rest);
+            }
+        }
+        absolute
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
