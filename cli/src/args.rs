@@ -223,11 +223,12 @@ pub(crate) struct StatArgs {
 /// Read every byte of a log and check it.
 ///
 /// Checks every checksum, the sequence of positions and of versions, and the indexes against the log. Each
-/// damage is reported with file, offset and the positions that may be affected; the exit code is 1 when
+/// damage is reported with file, offset and the positions that cannot be read because of it; the exit code is 1 when
 /// there is any, 2 when the log cannot be looked at. Changes nothing, and works while another process writes to the log.
 ///
-/// With --json: what was read as `events`, `segments`, `bytes`; `recovery`, how the log was found, as stat has it;
-/// `damages`, each with `file`, `offset`, `first_position`, `last_position` and `what`, empty when the log is sound;
+/// With --json: what was read as `events`, `segments`, `bytes`; `lost_events`, how many cannot be; `recovery`, how the log was
+/// found, as stat has it; `damages`, each with `file`, `offset`, `first_position`, `last_position` (both null when no event
+/// is affected, the last one when nobody knows how many are) and `what`, empty when the log is sound;
 /// `quarantined`, the same for damage that `annals repair` was told to go on without, which is not counted as damage.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = VERIFY_EXAMPLES)]
@@ -258,7 +259,8 @@ pub(crate) struct VerifyArgs {
 ///
 /// With --json: `needed`, `repaired`; `refused`, why the log does not open for writing, or null; `losses`, each with `file`,
 /// `offset`, `bytes`, `first_position`, `last_position`, `events`, `what`, `aggregates`, `topics`, `all_known` and
-/// `quarantine`; `kept` and `healed`, of what was quarantined before; `forgets_versions`.
+/// `quarantine`; `kept` and `healed`, of what was quarantined before; `forgets_versions`, whether aggregates may get versions
+/// again that they had. What healed is no damage: --quarantine takes it off the list, and asks nothing.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = REPAIR_EXAMPLES)]
 pub(crate) struct RepairArgs {
@@ -285,14 +287,15 @@ pub(crate) struct RepairArgs {
 /// Make a backup of a log, while another process writes to it or not.
 ///
 /// TO is new, empty, or holds an earlier backup of this log: then only what is new is brought. In it is every event that
-/// was durable at the start. It can be read and checked like a log (annals cat, stat, verify), and is not written to;
+/// was durable at the start. TO cannot lie inside of the log. It can be read and checked like a log (annals cat, stat, verify), and is not written to;
 /// `annals restore` makes a log of it. Interrupted, it stays the backup it was, or says that it is not whole: make it again.
 ///
 /// Segments that are finished are linked where the file system can, which takes no room: that keeps what the log drops or
 /// loses by mistake, and not what the device loses. --copy copies them; so does another file system. Indexes and
 /// snapshots are not in it: they are made anew.
 ///
-/// Exit code 0: made. 1: made, and there is damage in the log, which is in the backup too. 2: could not run.
+/// Exit code 0: made. 1: made, and there is damage in the log, which is in the backup too. 2: not made; what is in TO then is
+/// said.
 ///
 /// With --json: `first_position`, `last_position`; `files` and `bytes` of all of it; `kept_files`, `linked_files`,
 /// `copied_files`, `copied_bytes`; `damages`, as verify has them.

@@ -64,6 +64,24 @@ pub(crate) enum CliError {
     )]
     NobodyToAsk,
 
+    #[error(
+        "{error}; {to} holds an unfinished backup now, which is none yet: mend this and run the same command again, \
+         which goes on with it, or delete it",
+        to = to.display()
+    )]
+    BackupCutShort {
+        to: PathBuf,
+        #[source]
+        error: Box<annals_engine::Error>,
+    },
+
+    #[error("{error}; the earlier backup in {to} is what it was", to = to.display())]
+    BackupNotRenewed {
+        to: PathBuf,
+        #[source]
+        error: Box<annals_engine::Error>,
+    },
+
     #[error("{0}")]
     Bench(BenchError),
 

@@ -9,6 +9,7 @@
 mod args;
 pub mod bench;
 mod commands;
+mod damage_run;
 mod error;
 mod event_line;
 mod figures;

@@ -35,6 +35,7 @@ pub(crate) struct DamageJson {
     offset: u64,
     /// Null, as is the last one, when no event is affected.
     first_position: Option<u64>,
+    /// Null, too, when nobody knows how many are.
     last_position: Option<u64>,
     what: String,
 }
@@ -66,7 +67,7 @@ impl From<&Damage> for DamageJson {
             file: damage.path.display().to_string(),
             offset: damage.offset,
             first_position: affects_events.then_some(damage.first),
-            last_position: affects_events.then_some(damage.last),
+            last_position: Some(damage.last).filter(|last| affects_events && *last < u64::MAX),
             what: damage.what.clone(),
         }
     }
@@ -129,8 +130,13 @@ fn what_was_done(report: &RecoveryReport) -> Vec<String> {
 pub(crate) fn say_what_was_recovered(dir: &Path, report: &RecoveryReport) {
     let done = what_was_done(report);
     if !done.is_empty() {
+        // Files that are derived may be missing from a log that was closed.
+        let why = match report.outcome {
+            RecoveryOutcome::Recovered => "the last writer did not close the log; recovered: ",
+            _ => "",
+        };
         eprintln!(
-            "annals: {}: the last writer did not close the log; recovered: {}",
+            "annals: {}: {why}{}",
             printable(&dir.display().to_string()),
             done.join("; ")
         );
@@ -197,6 +203,20 @@ mod tests {
             String::from_utf8(line).unwrap(),
             "damaged: 1.idx, offset 7, no event affected: bits\n"
         );
+    }
+
+    #[test]
+    fn damage_without_an_end_has_no_last_position() {
+        let damage = Damage {
+            path: "1.seg".into(),
+            offset: 0,
+            first: 3,
+            last: u64::MAX,
+            what: "bits".into(),
+        };
+        let json = serde_json::to_value(DamageJson::from(&damage)).unwrap();
+        assert_eq!(json["first_position"], 3);
+        assert_eq!(json["last_position"], serde_json::Value::Null);
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! `annals backup` and `annals restore`: a copy of a log made while it is written to, and a log made of it.
 
 use std::io::Write;
+use std::path::Path;
 
-use annals_engine::{BackupMode, BackupReport, Log, RestoreReport};
+use annals_engine::{BackupMode, BackupReport, Error, Log, RestoreReport};
 use serde::Serialize;
 
 use crate::args::{BackupArgs, RestoreArgs};
@@ -24,13 +25,17 @@ pub(crate) fn run(args: &BackupArgs, out: &mut impl Write) -> Result<Outcome, Cl
     let report = log.backup(&args.to, mode, |done, all| {
         bar.set_length(all);
         bar.set_position(done);
-    })?;
+    });
     bar.finish_and_clear();
+    let report = report.map_err(|error| cut_short(&args.to, error))?;
     if args.json {
         write_json_line(out, &BackupJson::from(&report))?;
     } else {
         for damage in &report.damages {
             write_damage(out, damage)?;
+        }
+        if !report.damages.is_empty() {
+            writeln!(out, "the backup is whole, and damaged as the log is:")?;
         }
         writeln!(
             out,
@@ -49,6 +54,22 @@ pub(crate) fn run(args: &BackupArgs, out: &mut impl Write) -> Result<Outcome, Cl
     out.flush()?;
     say_what_may_be_missing(&args.dir, log.recovery());
     Ok(Outcome::of_damage(!report.damages.is_empty()))
+}
+
+/// The error of a backup that has begun, with what it has left behind.
+fn cut_short(to: &Path, error: Error) -> CliError {
+    // These refuse before anything is written.
+    if matches!(
+        error,
+        Error::NotALog { .. } | Error::Locked { .. } | Error::NotWritable { .. }
+    ) {
+        return error.into();
+    }
+    let (to, error) = (to.to_owned(), Box::new(error));
+    match Log::options().background(false).open_read_only(&to) {
+        Ok(_) => CliError::BackupNotRenewed { to, error },
+        Err(_) => CliError::BackupCutShort { to, error },
+    }
 }
 
 pub(crate) fn restore(args: &RestoreArgs, out: &mut impl Write) -> Result<Outcome, CliError> {

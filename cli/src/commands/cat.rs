@@ -7,7 +7,8 @@ use annals_engine::{AggregateId, Direction, Event, EventsIn, Log, Query, QueryIt
 
 use crate::args::CatArgs;
 use crate::commands::Outcome;
-use crate::error::{self, CliError};
+use crate::damage_run::{DamageRun, say_damage};
+use crate::error::CliError;
 use crate::event_line::write_event;
 use crate::log_report::say_what_may_be_missing;
 
@@ -49,6 +50,7 @@ struct Printer {
 
 impl Printer {
     fn print(&mut self, events: EventsIn<'_>, out: &mut impl Write) -> Result<(), CliError> {
+        let mut damage = None;
         for event in events {
             if self.left == 0 {
                 break;
@@ -58,18 +60,36 @@ impl Printer {
                     if !self.is_wanted(&event) {
                         continue;
                     }
+                    // In its place among the events, for whoever reads both streams in one terminal.
+                    if damage.is_some() {
+                        out.flush()?;
+                        say_damage(&mut damage);
+                    }
                     write_event(out, &event)?;
                     out.write_all(b"\n")?;
                     self.left -= 1;
                 }
                 Err(error) if error.is_corrupt() || error.is_expired() => {
                     self.damage_found |= error.is_corrupt();
-                    // In its place among the events, for whoever reads both streams in one terminal.
-                    out.flush()?;
-                    error::say(&error);
+                    let other = match &mut damage {
+                        Some(run) => run.join(error),
+                        None => Some(error),
+                    };
+                    if let Some(other) = other {
+                        out.flush()?;
+                        say_damage(&mut damage);
+                        damage = Some(DamageRun::of(other));
+                    }
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) => {
+                    say_damage(&mut damage);
+                    return Err(error.into());
+                }
             }
+        }
+        if damage.is_some() {
+            out.flush()?;
+            say_damage(&mut damage);
         }
         Ok(())
     }

@@ -17,9 +17,6 @@ use crate::progress;
 pub(crate) fn run(args: &RepairArgs, out: &mut impl Write) -> Result<Outcome, CliError> {
     let is_to_run = args.quarantine && !args.dry_run;
     let can_ask = !args.json && io::stdin().is_terminal() && io::stderr().is_terminal();
-    if is_to_run && !args.yes && !can_ask {
-        return Err(CliError::NobodyToAsk);
-    }
     let bar = progress::of_bytes(0, "checking");
     let repair = Log::options().repair(&args.dir, |done, all| {
         bar.set_length(all);
@@ -32,19 +29,26 @@ pub(crate) fn run(args: &RepairArgs, out: &mut impl Write) -> Result<Outcome, Cl
         explain(out, &args.dir, &plan)?;
         out.flush()?;
     }
-    let is_wanted = plan.is_needed() && is_to_run && (args.yes || ask(&mut io::stdin().lock())?);
+    // What can be read again comes off the list without a question: nothing is given up by it.
+    let has_to_ask = plan.is_needed() && is_to_run && !args.yes;
+    let is_wanted = match has_to_ask {
+        true => can_ask && ask(&mut io::stdin().lock())?,
+        false => is_to_run && (plan.is_needed() || plan.healed > 0),
+    };
     let done = match is_wanted {
         true => Some(repair.run()?),
         false => None,
     };
     if args.json {
         write_json_line(out, &RepairJson::new(&plan, done.is_some()))?;
-    } else if done.is_some() {
+    } else if done.is_some() && plan.is_needed() {
         writeln!(
             out,
             "repaired: the log opens for writing; `annals verify {}` tells what stays lost",
             printable(&shell_quoted(&args.dir.to_string_lossy()))
         )?;
+    } else if done.is_some() {
+        writeln!(out, "what can be read again is off the list")?;
     } else if plan.is_needed() && !is_to_run {
         writeln!(
             out,
@@ -53,6 +57,10 @@ pub(crate) fn run(args: &RepairArgs, out: &mut impl Write) -> Result<Outcome, Cl
         )?;
     } else if plan.is_needed() {
         writeln!(out, "nothing was changed")?;
+    }
+    if has_to_ask && !can_ask {
+        out.flush()?;
+        return Err(CliError::NobodyToAsk);
     }
     Ok(Outcome::of_damage(plan.is_needed() && done.is_none()))
 }
@@ -74,9 +82,15 @@ fn explain(out: &mut impl Write, dir: &Path, plan: &RepairPlan) -> Result<(), Cl
     let name = dir.display().to_string();
     let name = printable(&name);
     if let Some(refused) = &plan.refused {
+        // Told once, with what it costs, when it is one of the losses.
+        let is_loss = plan
+            .losses
+            .iter()
+            .any(|loss| (&loss.path, loss.offset) == (&refused.path, refused.offset));
         writeln!(out, "{name}: cannot be opened for writing as it is:")?;
-        write!(out, "  ")?;
-        write_damage(out, refused)?;
+        if !is_loss {
+            write_damage(out, refused)?;
+        }
     }
     for loss in &plan.losses {
         write_loss(out, loss)?;
@@ -103,8 +117,10 @@ fn explain(out: &mut impl Write, dir: &Path, plan: &RepairPlan) -> Result<(), Cl
     if plan.healed > 0 {
         writeln!(
             out,
-            "{} quarantined before can be read again, and would come off the list",
-            counted(plan.healed, "place")
+            "{} quarantined before can be read again; to take {} off the list: annals repair {} --quarantine",
+            counted(plan.healed, "place"),
+            if plan.healed == 1 { "it" } else { "them" },
+            printable(&shell_quoted(&dir.to_string_lossy()))
         )?;
     }
     if !plan.is_needed() {
@@ -123,7 +139,7 @@ fn explain(out: &mut impl Write, dir: &Path, plan: &RepairPlan) -> Result<(), Cl
         counted(plan.losses.len() as u64, "place"),
         size(bytes)
     )?;
-    if plan.forgets_versions {
+    if plan.forgets_dropped {
         writeln!(
             out,
             "the last versions of aggregates whose events were all dropped are forgotten: such an aggregate starts again \
@@ -142,7 +158,8 @@ fn explain(out: &mut impl Write, dir: &Path, plan: &RepairPlan) -> Result<(), Cl
 
 fn is_made_anew(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    !name.ends_with(".seg") && !name.starts_with("versions-")
+    let is_of_segment = [".idx", ".tail"].iter().any(|end| name.ends_with(end));
+    is_of_segment || name.starts_with("heads-") || name.starts_with("MANIFEST-")
 }
 
 fn write_loss(out: &mut impl Write, loss: &Loss) -> Result<(), CliError> {
@@ -189,7 +206,9 @@ fn write_loss(out: &mut impl Write, loss: &Loss) -> Result<(), CliError> {
 
 #[derive(Debug, Serialize)]
 struct RepairJson {
+    /// Whether there is damage to decide on.
     needed: bool,
+    /// Whether anything was changed.
     repaired: bool,
     refused: Option<DamageJson>,
     losses: Vec<LossJson>,
@@ -236,7 +255,7 @@ impl From<&Loss> for LossJson {
             offset: loss.offset,
             bytes: loss.bytes,
             first_position: affects_events.then_some(loss.first),
-            last_position: affects_events.then_some(loss.last),
+            last_position: Some(loss.last).filter(|last| affects_events && *last < u64::MAX),
             events: loss.events,
             what: loss.what.clone(),
             aggregates: loss.aggregates.iter().map(ToString::to_string).collect(),

@@ -41,6 +41,7 @@ pub(crate) fn run(args: &VerifyArgs, out: &mut impl Write) -> Result<Outcome, Cl
 #[derive(Debug, Serialize)]
 struct VerifyJson {
     events: u64,
+    lost_events: u64,
     segments: u64,
     bytes: u64,
     recovery: RecoveryJson,
@@ -52,6 +53,7 @@ impl VerifyJson {
     fn new(report: &VerifyReport, recovery: &RecoveryReport) -> Self {
         Self {
             events: report.events,
+            lost_events: report.lost,
             segments: report.segments,
             bytes: report.bytes,
             recovery: recovery.into(),
@@ -75,7 +77,7 @@ fn write_words(
     }
     writeln!(
         out,
-        "{}: {} in {}, {} read; recovery: {}",
+        "{}: {} in {}, {} read{}; recovery: {}",
         if damages.is_empty() {
             "sound".to_owned()
         } else {
@@ -84,6 +86,10 @@ fn write_words(
         counted(report.events, "event"),
         counted(report.segments, "segment"),
         size(report.bytes),
+        match report.lost {
+            0 => String::new(),
+            lost => format!("; {} cannot be read", counted(lost, "event")),
+        },
         RecoveryInWords(recovery)
     )?;
     if !damages.is_empty() {

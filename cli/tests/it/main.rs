@@ -16,6 +16,7 @@ mod backup;
 mod bench;
 mod cat;
 mod crash;
+mod damaged;
 mod demo;
 mod import;
 mod inspection;
