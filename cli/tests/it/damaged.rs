@@ -296,3 +296,23 @@ fn a_backup_inside_the_log_is_refused() {
     assert!(!log.join("backup").exists() && !log.join("a").exists());
     run(["backup", text(&link), text(&dir.path().join("logs"))]).code(0);
 }
+
+#[test]
+fn heads_that_know_of_a_lost_event_are_sound() {
+    let dir = tempdir().unwrap();
+    let log = dir.path();
+    let filler = "x".repeat(200);
+    // Each event is the only one of its aggregate.
+    let lines: String = (1..=2000)
+        .map(|number| {
+            format!("{{\"aggregate_id\":\"dog-{number}\",\"topic\":\"T\",\"payload\":\"payload-{number:03}{filler}\"}}\n")
+        })
+        .collect();
+    import(log, &["--segment-len", "65536", "--batch", "20"], &lines).code(0);
+    let names = std::fs::read_dir(log).unwrap().map(|entry| entry.unwrap());
+    let mut heads = names.filter(|entry| entry.file_name().to_str().unwrap().starts_with("heads-"));
+    assert!(heads.next().is_some(), "there are heads to be asked");
+    damage_event(log, 30);
+    let report = run(["verify", text(log), "--json"]).code(1).json();
+    assert_eq!(report["damages"].as_array().unwrap().len(), 1, "{report}");
+}
