@@ -29,6 +29,7 @@ mod payload;
 mod python_payloads;
 mod query;
 mod recorder;
+mod repetition;
 mod schema;
 mod selection;
 mod stored_event;
@@ -70,6 +71,7 @@ pub use recorder::{
     AggregateRecorder, ApplicationRecorder, DcbRecorder, Durability, ProcessRecorder, Recorder,
     SnapshotRecorder, TrackingRecorder,
 };
+pub(crate) use repetition::recognise;
 pub use selection::{SelectEvents, SelectNotifications};
 pub use stored_event::{Encoding, Origin, StoredEvent};
 #[cfg(feature = "async")]

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{Case, cases, event, id, versions};
 use crate::domain::{AggregateId, Metadata};
 use crate::persistence::{
-    AggregateRecorder, Durability, Encoding, PersistenceError, SelectEvents, StoredEvent,
+    AggregateRecorder, Durability, Encoding, PersistenceError, Recorded, SelectEvents, StoredEvent,
 };
 
 type Recorder = dyn AggregateRecorder;
@@ -22,6 +22,13 @@ pub(super) const CASES: &[Case<Recorder>] = cases! {
     a_version_given_twice_in_one_insert_is_refused
     versions_may_start_anywhere_and_have_gaps
     a_refused_insert_stores_none_of_its_events
+    an_insert_made_again_answers_as_it_did_and_stores_nothing
+    an_insert_made_again_behind_others_is_recognised
+    an_insert_made_again_is_recognised_by_the_digest_of_its_payload
+    an_insert_made_again_in_part_or_with_more_is_a_conflict
+    an_insert_made_again_in_another_order_is_a_conflict
+    an_insert_made_again_with_other_content_is_a_conflict
+    an_insert_of_no_aggregate_made_again_is_recognised
     one_insert_may_mix_aggregates_in_any_order
     an_insert_of_nothing_does_nothing
     events_are_selected_ascending_or_descending
@@ -132,6 +139,137 @@ fn a_refused_insert_stores_none_of_its_events(recorder: &Recorder) {
         );
     }
     insert(recorder, vec![event("b", 1), event("a", 2), event("c", 1)]);
+}
+
+fn an_insert_made_again_answers_as_it_did_and_stores_nothing(recorder: &Recorder) {
+    let tagged = StoredEvent {
+        tags: vec![b"b".to_vec(), b"a".to_vec(), b"b".to_vec()],
+        metadata: Metadata::from([("user".into(), "ann".into())]),
+        ..event("a", 2)
+    };
+    let events = vec![event("b", 4), event("a", 1), tagged];
+    let first = try_insert(recorder, events.clone()).expect("the insert is legal");
+    for durability in [Durability::Sync, Durability::Buffered] {
+        let again = recorder
+            .insert_events(events.clone(), durability)
+            .expect("it is the same insert");
+        assert_eq!(again, first);
+    }
+    assert_eq!(
+        versions(&select(recorder, &id("a"), SelectEvents::all())),
+        [1, 2]
+    );
+}
+
+fn an_insert_made_again_behind_others_is_recognised(recorder: &Recorder) {
+    let events = vec![event("a", 1), event("a", 2)];
+    let first = try_insert(recorder, events.clone()).expect("the insert is legal");
+    insert(recorder, vec![event("b", 1), event("a", 3)]);
+    assert_eq!(
+        try_insert(recorder, events).expect("it is the same insert"),
+        first
+    );
+    assert_conflict(recorder, vec![event("a", 1), event("a", 2)]);
+    assert_eq!(select(recorder, &id("a"), SelectEvents::all()).len(), 3);
+}
+
+fn an_insert_made_again_is_recognised_by_the_digest_of_its_payload(recorder: &Recorder) {
+    let encoding = Some(Encoding {
+        codec: 3,
+        key_id: 4,
+        plain_len: 5,
+    });
+    let sealed = StoredEvent {
+        encoding,
+        digest: Some(6),
+        ..event("a", 1)
+    };
+    let first = try_insert(recorder, vec![sealed.clone()]).expect("the insert is legal");
+    let sealed_again = StoredEvent {
+        payload: b"other bytes of the same content".to_vec(),
+        ..sealed.clone()
+    };
+    assert_eq!(
+        try_insert(recorder, vec![sealed_again]).expect("it is the same insert"),
+        first
+    );
+    assert_eq!(
+        select(recorder, &id("a"), SelectEvents::all())[0].event,
+        sealed
+    );
+    let digest = Some(7);
+    assert_retry_conflict(recorder, vec![StoredEvent { digest, ..sealed }]);
+}
+
+fn an_insert_made_again_in_part_or_with_more_is_a_conflict(recorder: &Recorder) {
+    let [one, two, three] = [1, 2, 3].map(|version| event("a", version));
+    insert(recorder, vec![one.clone(), two.clone()]);
+    assert_retry_conflict(recorder, vec![one.clone(), two.clone(), three]);
+    assert_retry_conflict(recorder, vec![one.clone(), event("a", 2)]);
+    assert_retry_conflict(recorder, vec![event("b", 1), one.clone()]);
+    // What is there whole, and what follows it, may be of two inserts as well.
+    assert!(try_insert(recorder, vec![two]).is_ok());
+    assert_eq!(select(recorder, &id("a"), SelectEvents::all()).len(), 2);
+    assert!(select(recorder, &id("b"), SelectEvents::all()).is_empty());
+}
+
+fn an_insert_made_again_in_another_order_is_a_conflict(recorder: &Recorder) {
+    let (a, b) = (event("a", 1), event("b", 1));
+    insert(recorder, vec![a.clone(), b.clone()]);
+    assert_retry_conflict(recorder, vec![b, a.clone()]);
+    insert(recorder, vec![event("a", 2)]);
+    let c = event("c", 1);
+    insert(recorder, vec![c.clone()]);
+    assert_retry_conflict(recorder, vec![a, c]);
+}
+
+fn an_insert_made_again_with_other_content_is_a_conflict(recorder: &Recorder) {
+    let stored = event("a", 1);
+    insert(recorder, vec![stored.clone()]);
+    for other in [
+        StoredEvent {
+            payload: b"other".to_vec(),
+            ..stored.clone()
+        },
+        StoredEvent {
+            topic: "Other".to_owned(),
+            ..stored.clone()
+        },
+        StoredEvent {
+            tags: vec![b"other".to_vec()],
+            ..stored.clone()
+        },
+        StoredEvent {
+            metadata: Metadata::from([("other".into(), String::new())]),
+            ..stored.clone()
+        },
+    ] {
+        assert_retry_conflict(recorder, vec![other]);
+    }
+    assert_eq!(
+        select(recorder, &id("a"), SelectEvents::all())[0].event,
+        stored
+    );
+}
+
+fn an_insert_of_no_aggregate_made_again_is_recognised(recorder: &Recorder) {
+    let ordered = |number: u64| {
+        let bytes = &number.to_le_bytes().repeat(2)[..10];
+        let bytes = bytes.try_into().expect("ten bytes are ten bytes");
+        uuid::Builder::from_unix_timestamp_millis(1_700_000_000_000 + number, bytes).into_uuid()
+    };
+    for alone in [Uuid::from_u128(5), ordered(5)].map(|id| StoredEvent::new(id, "Alone", "x")) {
+        let first = try_insert(recorder, vec![alone.clone()]).expect("the insert is legal");
+        insert(recorder, vec![event(&alone.event_id.to_string(), 1)]);
+        let again = try_insert(recorder, vec![alone.clone()]);
+        assert_eq!(again.expect("it is the same insert"), first);
+        let payload = b"other".to_vec();
+        assert_retry_conflict(recorder, vec![StoredEvent { payload, ..alone }]);
+    }
+    let new = |number| StoredEvent::new(ordered(number), "Alone", "x");
+    let first = try_insert(recorder, vec![new(6)]).expect("the insert is legal");
+    let next = try_insert(recorder, vec![new(7)]).expect("of another id, it is another event");
+    assert_eq!(next[0].position, first[0].position + 1);
 }
 
 fn one_insert_may_mix_aggregates_in_any_order(recorder: &Recorder) {
@@ -417,10 +555,15 @@ fn a_closed_recorder_takes_no_events(recorder: &Recorder) {
 
 fn insert(recorder: &Recorder, events: Vec<StoredEvent>) {
     let count = events.len();
-    let recorded = recorder
-        .insert_events(events, Durability::Sync)
-        .expect("the insert is legal");
+    let recorded = try_insert(recorder, events).expect("the insert is legal");
     assert_eq!(recorded.len(), count);
+}
+
+fn try_insert(
+    recorder: &Recorder,
+    events: Vec<StoredEvent>,
+) -> Result<Vec<Recorded>, PersistenceError> {
+    recorder.insert_events(events, Durability::Sync)
 }
 
 fn insert_three(recorder: &Recorder) {
@@ -445,6 +588,16 @@ fn assert_conflict(recorder: &Recorder, events: Vec<StoredEvent>) {
         .expect_err("the insert is a conflict");
     assert!(
         matches!(refused, PersistenceError::VersionConflict { .. }),
+        "{refused:?}"
+    );
+    assert!(refused.is_conflict());
+}
+
+#[track_caller]
+fn assert_retry_conflict(recorder: &Recorder, events: Vec<StoredEvent>) {
+    let refused = try_insert(recorder, events).expect_err("it is another insert");
+    assert!(
+        matches!(refused, PersistenceError::RetryConflict { .. }),
         "{refused:?}"
     );
     assert!(refused.is_conflict());

@@ -45,6 +45,7 @@ pub(super) const CASES: &[Case<Recorder>] = cases! {
     a_condition_looks_at_all_items
     a_condition_sees_buffered_events
     a_conflict_says_what_is_in_the_way
+    an_append_made_again_is_recognised_although_it_is_in_its_own_way
     a_failed_append_leaves_no_trace
     the_events_of_an_append_are_not_in_its_own_way
     every_condition_has_to_hold_and_has_a_reach_of_its_own
@@ -406,6 +407,22 @@ fn a_conflict_says_what_is_in_the_way(recorder: &Recorder) {
     assert_eq!(positions.first(), Some(&6));
     assert!(positions.is_sorted_by(|a, b| a < b), "{positions:?}");
     assert!(positions.len() <= 100);
+}
+
+fn an_append_made_again_is_recognised_although_it_is_in_its_own_way(recorder: &Recorder) {
+    append(recorder, vec![decision("Before", &["name:ann"])]);
+    let claim = || {
+        let claimed = decision("Claimed", &["name:bob"]);
+        ConditionalAppend::new(vec![claimed]).fail_if_match(tag("name:bob").into(), 0)
+    };
+    let claimed = claim();
+    let store = |append: &ConditionalAppend| recorder.append(append.clone(), Durability::Sync);
+    let first = store(&claimed).expect("nobody has the name");
+    append(recorder, vec![decision("Between", &["name:cid"])]);
+    assert_eq!(store(&claimed).expect("it is the same append"), first);
+    let refused = store(&claim()).expect_err("somebody else has the name");
+    assert!(refused.is_conflict(), "{refused:?}");
+    assert_eq!(read(recorder, Query::all()).len(), 3);
 }
 
 fn a_failed_append_leaves_no_trace(recorder: &Recorder) {

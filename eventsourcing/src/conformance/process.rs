@@ -15,6 +15,7 @@ pub(super) const CASES: &[Case<Recorder>] = cases! {
     events_and_tracking_are_stored_together
     a_tracking_conflict_stores_no_events
     a_version_conflict_records_no_tracking
+    an_insert_made_again_with_its_tracking_is_recognised
     no_events_with_tracking_is_legal
     events_without_tracking_leave_tracking_alone
     tracking_takes_no_position_from_the_events
@@ -53,6 +54,21 @@ fn a_version_conflict_records_no_tracking(recorder: &Recorder) {
     );
     assert_eq!((tracking(recorder), count(recorder)), (Some(7), 1));
     insert(recorder, vec![event("b", 1)], 8).expect("the position is still free");
+}
+
+fn an_insert_made_again_with_its_tracking_is_recognised(recorder: &Recorder) {
+    let events = vec![event("a", 1), event("b", 1)];
+    let first = insert(recorder, events.clone(), 7).expect("the insert is legal");
+    insert(recorder, vec![event("a", 2)], 8).expect("the insert is legal");
+    let again = insert(recorder, events.clone(), 7).expect("it is the same insert");
+    assert_eq!(again, first);
+    // Events that are there without the position they are an effect of are no repetition.
+    let refused = insert(recorder, events, 9).expect_err("it is another insert");
+    assert!(
+        matches!(refused, PersistenceError::RetryConflict { .. }),
+        "{refused:?}"
+    );
+    assert_eq!((tracking(recorder), count(recorder)), (Some(8), 3));
 }
 
 fn no_events_with_tracking_is_legal(recorder: &Recorder) {

@@ -32,6 +32,20 @@ pub enum PersistenceError {
         last: Option<u64>,
     },
 
+    /// An event of this id is stored already, and it is not the same insert made again: other events are missing, or
+    /// something else was stored under the id. Nothing was stored.
+    #[error(
+        "event {event_id} {what} (position {position}); load again and decide again, which gives new events new ids"
+    )]
+    RetryConflict {
+        /// The event.
+        event_id: Uuid,
+        /// Position of it, or of another of its insert.
+        position: u64,
+        /// The difference.
+        what: &'static str,
+    },
+
     /// A tracking position is not above the one recorded. Nothing was stored.
     #[error(
         "tracking of {name:?}: position {position} is not above the recorded {recorded}; \
@@ -360,12 +374,14 @@ pub enum PersistenceError {
 }
 
 impl PersistenceError {
-    /// Whether somebody else was faster: load again, decide again, save again. Not so when it
+    /// Whether something else is stored by now than was decided on: load again, decide again, save again. Not so when it
     /// [has been processed](PersistenceError::is_processed).
     pub fn is_conflict(&self) -> bool {
         matches!(
             self,
-            Self::VersionConflict { .. } | Self::ConditionConflict { .. }
+            Self::VersionConflict { .. }
+                | Self::ConditionConflict { .. }
+                | Self::RetryConflict { .. }
         )
     }
 

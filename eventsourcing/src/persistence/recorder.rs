@@ -44,8 +44,14 @@ pub trait AggregateRecorder: Recorder {
     ///
     /// A failed insert leaves no trace: no event, and no gap in the positions.
     ///
+    /// An insert made again, because its outcome was not known, is recognised: when all of its events are there, one
+    /// behind the other, under the same ids and with the same content, it answers what the first one did, and nothing is
+    /// stored. Events of aggregates are recognised at any age; of those of no aggregate, a store may look for ids that
+    /// are not of UUID version 7 among its newest events only. The content is aggregate, version, topic, tags, metadata
+    /// and payload; where there is a [digest](StoredEvent::digest), that in place of the payload.
+    ///
     /// # Errors
-    /// [`PersistenceError::VersionConflict`], [`PersistenceError::Limit`], [`PersistenceError::TooLarge`],
+    /// [`PersistenceError::VersionConflict`], [`PersistenceError::RetryConflict`], [`PersistenceError::Limit`], [`PersistenceError::TooLarge`],
     /// [`PersistenceError::Store`], [`PersistenceError::Closed`]: nothing was stored.
     /// [`PersistenceError::Indeterminate`]: see there.
     fn insert_events(
@@ -168,7 +174,8 @@ pub trait TrackingRecorder: Recorder {
 /// effect exactly once.
 pub trait ProcessRecorder: ApplicationRecorder + TrackingRecorder {
     /// As [`AggregateRecorder::insert_events`] and [`TrackingRecorder::insert_tracking`] in one: a conflict
-    /// of either leaves no trace of both. No events: the position alone is recorded.
+    /// of either leaves no trace of both. No events: the position alone is recorded. An insert made again is
+    /// recognised by its events when its position is recorded; without events it is a conflict.
     ///
     /// # Errors
     /// Those of both.
@@ -189,7 +196,8 @@ pub trait DcbRecorder: Recorder {
     /// Stores events, all of them or none, if every condition holds of what is stored before them: the events
     /// of an append are not in the way of its own conditions.
     ///
-    /// Answers as [`AggregateRecorder::insert_events`], whose rules hold for events of aggregates.
+    /// Answers as [`AggregateRecorder::insert_events`], whose rules hold for events of aggregates. An append made again is
+    /// recognised, although its own events are in the way of its conditions by now.
     ///
     /// # Errors
     /// [`PersistenceError::ConditionConflict`]; [`PersistenceError::NoEvents`] without events; and as

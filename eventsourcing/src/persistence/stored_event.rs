@@ -17,7 +17,7 @@ pub struct StoredEvent {
     pub origin: Option<Origin>,
     /// Stored name of the event type, 1..=1024 bytes.
     pub topic: String,
-    /// The event's own id, unique by construction.
+    /// The event's own id, unique by construction. An insert made again is recognised by it.
     pub event_id: Uuid,
     /// Tags: 0..=64 of 1..=255 bytes each.
     pub tags: Vec<Vec<u8>>,

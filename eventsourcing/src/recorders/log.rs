@@ -549,6 +549,15 @@ fn failure(doing: &'static str, error: annals_engine::Error) -> PersistenceError
             },
             Err(error) => error,
         },
+        Error::RetryConflict {
+            event_id,
+            position,
+            what,
+        } => PersistenceError::RetryConflict {
+            event_id,
+            position,
+            what,
+        },
         Error::TrackingConflict { name, given, found } => PersistenceError::TrackingConflict {
             name,
             position: given,

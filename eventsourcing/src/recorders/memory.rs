@@ -14,14 +14,15 @@ use std::time::Duration;
 use annals_segments::{Clock, SystemClock};
 use parking_lot::{Condvar, Mutex};
 use query_index::QueryIndex;
+use uuid::Uuid;
 
 use super::memory_snapshots::SnapshotMap;
 use crate::domain::AggregateId;
 use crate::persistence::{
     AggregateRecorder, AppendCondition, ApplicationRecorder, ConditionalAppend, DcbRecorder,
-    Durability, Follow, Found, Notification, PersistenceError, ProcessRecorder, Query, QueryItem,
-    Recorded, Recorder, SelectEvents, SelectNotifications, StopHandle, StoredEvent, Subscription,
-    Tracking, TrackingRecorder, Update,
+    Durability, Follow, Found, Notification, Origin, PersistenceError, ProcessRecorder, Query,
+    QueryItem, Recorded, Recorder, SelectEvents, SelectNotifications, StopHandle, StoredEvent,
+    Subscription, Tracking, TrackingRecorder, Update, recognise,
 };
 
 /// Keeps events in memory. Inserts are as durable as the process, whatever [`Durability`] says.
@@ -58,11 +59,16 @@ impl MemoryRecorder {
         tracking.iter().try_for_each(Tracking::check)?;
         let mut state = self.shared.state.lock();
         state.check_open()?;
-        state.check_versions(&events)?;
-        tracking
-            .iter()
-            .try_for_each(|tracking| state.check_tracking(tracking))?;
-        state.check_conditions(&conditions)?;
+        let checked = state.check(&events, &conditions, tracking.as_ref());
+        let may_be_there = match &checked {
+            // Versions that are free say that it is not.
+            Ok(()) => events.iter().any(|event| event.origin.is_none()),
+            Err(error) => error.is_conflict() || error.is_processed(),
+        };
+        if may_be_there && let Some(there) = state.recognise(&events, tracking.as_ref())? {
+            return Ok(there);
+        }
+        checked?;
 
         let now_us = self.shared.clock.now_us();
         let recorded = events
@@ -286,6 +292,8 @@ struct State {
     notifications: Vec<Notification>,
     /// Places of an aggregate's events, ascending by version.
     aggregates: HashMap<AggregateId, Vec<usize>>,
+    /// Places of events of no aggregate, by their ids.
+    without_aggregate: HashMap<Uuid, usize>,
     index: QueryIndex,
     tracking: HashMap<String, u64>,
     snapshots: SnapshotMap,
@@ -298,6 +306,40 @@ impl State {
             true => Err(PersistenceError::Closed),
             false => Ok(()),
         }
+    }
+
+    fn check(
+        &self,
+        events: &[StoredEvent],
+        conditions: &[AppendCondition],
+        tracking: Option<&Tracking>,
+    ) -> Result<(), PersistenceError> {
+        self.check_versions(events)?;
+        tracking.map_or(Ok(()), |tracking| self.check_tracking(tracking))?;
+        self.check_conditions(conditions)
+    }
+
+    fn recognise(
+        &self,
+        events: &[StoredEvent],
+        tracking: Option<&Tracking>,
+    ) -> Result<Option<Vec<Recorded>>, PersistenceError> {
+        let is_tracked = tracking.map(|tracking| self.check_tracking(tracking).is_err());
+        recognise(events, is_tracked, |event| {
+            let place = match &event.origin {
+                None => self.without_aggregate.get(&event.event_id).copied(),
+                Some(origin) => self.place(origin),
+            };
+            Ok(place.map(|place| self.notifications[place].clone()))
+        })
+    }
+
+    /// Place of the event at a version.
+    fn place(&self, origin: &Origin) -> Option<usize> {
+        let places = self.aggregates.get(&origin.aggregate_id)?;
+        let version = |place: &usize| self.notifications[*place].event.version();
+        let found = places.binary_search_by_key(&Some(origin.version), version);
+        found.ok().map(|found| places[found])
     }
 
     fn check_versions(&self, events: &[StoredEvent]) -> Result<(), PersistenceError> {
@@ -367,8 +409,9 @@ impl State {
         event.tags.sort_unstable();
         event.tags.dedup();
         let place = self.notifications.len();
-        if let Some(id) = event.aggregate_id() {
-            self.aggregates.entry(id.clone()).or_default().push(place);
+        match event.aggregate_id() {
+            Some(id) => self.aggregates.entry(id.clone()).or_default().push(place),
+            None => drop(self.without_aggregate.insert(event.event_id, place)),
         }
         self.index.push(&event, place);
         let position = place as u64 + 1;

@@ -145,7 +145,10 @@ fn models_that_are_read_one_by_one_show_one_moment() {
         let stored = |name: &str, room: &str| StoredEvent {
             tags: vec![format!("room:{room}").into_bytes()],
             ..StoredEvent::new(
-                uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, name.as_bytes()),
+                uuid::Uuid::new_v5(
+                    &uuid::Uuid::NAMESPACE_OID,
+                    format!("{name}{room}").as_bytes(),
+                ),
                 "SeatTaken",
                 format!(r#"{{"room":"{room}","person":"{name}"}}"#),
             )

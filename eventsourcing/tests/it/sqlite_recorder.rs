@@ -40,6 +40,12 @@ fn a_database_on_disk_keeps_the_contract() {
     conformance::snapshot_recorder(make);
 }
 
+/// The same but for its id: what somebody else would store.
+fn other(event: StoredEvent) -> StoredEvent {
+    let event_id = Uuid::from_u128(!event.event_id.as_u128());
+    StoredEvent { event_id, ..event }
+}
+
 #[test]
 fn everything_is_there_when_the_database_is_opened_again() {
     let (_dir, path) = new_path();
@@ -63,7 +69,19 @@ fn everything_is_there_when_the_database_is_opened_again() {
     assert_eq!([&found[0].event, &found[1].event], [&events[0], &events[1]]);
     assert_eq!(recorder.max_tracking("up").unwrap(), Some(7));
     assert!(recorder.latest_snapshot(&id("a"), 2).unwrap().is_some());
-    assert!(insert(&recorder, event("a", 2)).unwrap_err().is_conflict());
+    assert!(
+        insert(&recorder, other(event("a", 2)))
+            .unwrap_err()
+            .is_conflict()
+    );
+    // An insert made again is known after another open, too.
+    let tracking = Tracking::new("up", 7);
+    let again = recorder.insert_events_tracked(events, tracking, Durability::Sync);
+    let again = again.unwrap();
+    assert_eq!(
+        again.iter().map(|at| at.position).collect::<Vec<_>>(),
+        [1, 2]
+    );
 }
 
 #[test]
@@ -162,7 +180,11 @@ fn what_another_process_stores_is_followed_and_waited_for() {
         here.wait("up", 3, PATIENCE).unwrap();
     });
     // Versions and positions are those of the file.
-    assert!(insert(&here, event("a", 1)).unwrap_err().is_conflict());
+    assert!(
+        insert(&here, other(event("a", 1)))
+            .unwrap_err()
+            .is_conflict()
+    );
     assert_eq!(insert(&here, event("a", 2)).unwrap(), 2);
 }
 

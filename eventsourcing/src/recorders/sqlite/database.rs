@@ -417,6 +417,17 @@ pub(super) struct Writing<'a> {
 impl Writing<'_> {
     /// Records a position, which must be above the one recorded.
     pub(super) fn track(&self, tracked: &Tracking) -> Result<(), PersistenceError> {
+        self.check_tracking(tracked)?;
+        let Tracking { name, position } = tracked;
+        self.transaction
+            .prepare_cached(&self.statements.set_tracking)
+            .and_then(|mut statement| statement.execute((name, rows::bits(*position))))
+            .map(drop)
+            .map_err(failure("record tracking"))
+    }
+
+    /// Whether a position is above the one recorded.
+    pub(super) fn check_tracking(&self, tracked: &Tracking) -> Result<(), PersistenceError> {
         let Tracking { name, position } = tracked;
         match tracking(&self.transaction, self.statements, name)? {
             Some(recorded) if *position <= recorded => Err(PersistenceError::TrackingConflict {
@@ -424,12 +435,7 @@ impl Writing<'_> {
                 position: *position,
                 recorded,
             }),
-            _ => self
-                .transaction
-                .prepare_cached(&self.statements.set_tracking)
-                .and_then(|mut statement| statement.execute((name, rows::bits(*position))))
-                .map(drop)
-                .map_err(failure("record tracking")),
+            _ => Ok(()),
         }
     }
 }

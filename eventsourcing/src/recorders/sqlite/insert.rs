@@ -4,14 +4,15 @@ use std::collections::HashMap;
 
 use crate::domain::AggregateId;
 use crate::persistence::{
-    AppendCondition, Durability, PersistenceError, Recorded, StoredEvent, Tracking,
+    AppendCondition, Durability, Notification, PersistenceError, Recorded, StoredEvent, Tracking,
+    recognise,
 };
 
 use rusqlite::OptionalExtension;
 
 use super::database::Writing;
 use super::error::failure;
-use super::rows::{bind_content, bits, unsigned};
+use super::rows::{Id, bind_content, bits, notification, unsigned};
 use super::select::{Matching, last_version};
 
 impl Writing<'_> {
@@ -25,14 +26,27 @@ impl Writing<'_> {
         now_us: u64,
     ) -> Result<Vec<Recorded>, PersistenceError> {
         let (last, last_time_us) = self.last_event()?;
-        self.check_versions(events)?;
+        let checked = self.check(events, conditions, tracked, last);
+        let may_be_there = match &checked {
+            // Versions that are free say that it is not.
+            Ok(()) => events.iter().any(|event| event.origin.is_none()),
+            Err(error) => error.is_conflict() || error.is_processed(),
+        };
+        if may_be_there {
+            let is_tracked = tracked.map(|tracked| self.check_tracking(tracked));
+            let is_tracked = match is_tracked {
+                Some(Err(error)) if error.is_processed() => Some(true),
+                checked => checked.transpose()?.map(|()| false),
+            };
+            if let Some(there) = recognise(events, is_tracked, |event| self.find(event))? {
+                return Ok(there);
+            }
+        }
+        checked?;
+
         if let Some(tracked) = tracked {
             self.track(tracked)?;
         }
-        for (index, condition) in conditions.iter().enumerate() {
-            self.check_condition(index, condition, last)?;
-        }
-
         let time_us = now_us.max(last_time_us);
         for (event, position) in events.iter().zip(last + 1..) {
             self.insert_event(event, position, time_us)
@@ -49,6 +63,38 @@ impl Writing<'_> {
             .take(events.len())
             .map(|position| Recorded { position, time_us })
             .collect())
+    }
+
+    fn check(
+        &self,
+        events: &[StoredEvent],
+        conditions: &[AppendCondition],
+        tracked: Option<&Tracking>,
+        last: u64,
+    ) -> Result<(), PersistenceError> {
+        self.check_versions(events)?;
+        tracked.map_or(Ok(()), |tracked| self.check_tracking(tracked))?;
+        conditions
+            .iter()
+            .enumerate()
+            .try_for_each(|(index, condition)| self.check_condition(index, condition, last))
+    }
+
+    /// The event at the version of this one, or, when it belongs to no aggregate, that of its id.
+    fn find(&self, event: &StoredEvent) -> Result<Option<Notification>, PersistenceError> {
+        let failed = failure(STORE_EVENTS);
+        let sql = match event.origin {
+            Some(_) => &self.statements.event_of_aggregate,
+            None => &self.statements.event_of_no_aggregate,
+        };
+        let mut statement = self.transaction.prepare_cached(sql).map_err(&failed)?;
+        let rows = match &event.origin {
+            Some(origin) => statement.query((Id(&origin.aggregate_id), bits(origin.version))),
+            None => statement.query([event.event_id.as_bytes().as_slice()]),
+        };
+        let mut rows = rows.map_err(&failed)?;
+        let row = rows.next().map_err(&failed)?;
+        row.map(notification).transpose()
     }
 
     /// Position and time of the last event; zeros when there is none.

@@ -40,6 +40,8 @@ pub(super) struct Statements {
     pub(super) insert_tag: String,
     pub(super) event_at: String,
     pub(super) events_between: String,
+    pub(super) event_of_aggregate: String,
+    pub(super) event_of_no_aggregate: String,
     pub(super) events_of_aggregate: String,
     pub(super) events_of_aggregate_desc: String,
     pub(super) positions_of_tag: String,
@@ -109,6 +111,8 @@ impl Statements {
              ) STRICT;
              CREATE UNIQUE INDEX IF NOT EXISTS {events}_of_aggregate ON {events} (aggregate_id, version)
                 WHERE aggregate_id IS NOT NULL;
+             CREATE INDEX IF NOT EXISTS {events}_of_no_aggregate ON {events} (event_id)
+                WHERE aggregate_id IS NULL;
              CREATE INDEX IF NOT EXISTS {events}_of_topic ON {events} (topic);
              CREATE TABLE IF NOT EXISTS {tags} (
                 tag BLOB NOT NULL, position INTEGER NOT NULL, PRIMARY KEY (tag, position)
@@ -135,6 +139,13 @@ impl Statements {
             events_between: format!(
                 "SELECT {POSITION_AND_TIME}, {CONTENT} FROM {events} WHERE position BETWEEN ?1 AND ?2
                  ORDER BY position"
+            ),
+            event_of_aggregate: format!(
+                "SELECT {POSITION_AND_TIME}, {CONTENT} FROM {events} WHERE aggregate_id = ?1 AND version = ?2"
+            ),
+            event_of_no_aggregate: format!(
+                "SELECT {POSITION_AND_TIME}, {CONTENT} FROM {events} WHERE aggregate_id IS NULL AND event_id = ?1
+                 ORDER BY position DESC LIMIT 1"
             ),
             events_of_aggregate: of_aggregate(&events, "ASC"),
             events_of_aggregate_desc: of_aggregate(&events, "DESC"),
@@ -254,6 +265,8 @@ mod tests {
             &statements.last_version,
             &statements.event_at,
             &statements.events_between,
+            &statements.event_of_aggregate,
+            &statements.event_of_no_aggregate,
             &statements.events_of_aggregate,
             &statements.events_of_aggregate_desc,
             &statements.positions_of_tag,
