@@ -57,6 +57,12 @@ pub trait Disk: Debug + Send + Sync {
     /// An existing directory is fine; an existing file of that name is `AlreadyExists` or `NotADirectory`.
     fn create_dir(&self, path: &Path) -> io::Result<()>;
 
+    /// As [`Disk::create_dir`]; if it is created, nobody but its owner can list it and open what is in it, on systems that
+    /// know owners. The parents are as others are.
+    fn create_private_dir(&self, path: &Path) -> io::Result<()> {
+        self.create_dir(path)
+    }
+
     /// Makes the names in a directory durable.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
 

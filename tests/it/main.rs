@@ -22,6 +22,7 @@ mod fuzz_seeds;
 mod golden;
 mod harness_finds;
 mod harnesses;
+mod key_directory;
 mod kill;
 mod limits;
 mod model;

@@ -87,7 +87,8 @@ fn key_ring(keys: &str) -> Option<crate::persistence::KeyRing> {
     for numbered in keys.split(',') {
         let (number, key) = numbered.trim().split_once(':').unwrap_or(("1", numbered));
         let number: u32 = number.parse().ok()?;
-        let key = SecretKey::from_slice(&BASE64_STANDARD.decode(key.trim()).ok()?).ok()?;
+        let key = zeroize::Zeroizing::new(BASE64_STANDARD.decode(key.trim()).ok()?);
+        let key = SecretKey::from_slice(&key).ok()?;
         match &ring {
             Some(ring) => ring.old_key(number, key).ok()?,
             None => ring = Some(KeyRing::new(number, key).ok()?),

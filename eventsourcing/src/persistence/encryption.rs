@@ -10,12 +10,13 @@
 //! - **Keys**: no key that is given encrypts anything. From a key of the [`KeyRing`], or from the aggregate's own one
 //!   in a [`KeyStore`], HKDF-SHA-256 derives three for each aggregate: one for the cipher, one for nonces, one for
 //!   digests.
-//! - **The key check** is derived as well. Where it differs, the payload is told to have been sealed with another key
-//!   before anything is decrypted; where it is the same and the tag is not, it was changed.
+//! - **The key check** is derived as well. What does not verify was sealed with another key where the check differs, and
+//!   was changed where it is the same; what verifies all the same has a changed check.
 //! - **The nonce** is a keyed hash of the content and of what that is bound to. The same nonce under the same key
 //!   means the same message, whatever becomes of the machine's randomness, of clones of a machine, or of a save that
 //!   is made again: that one gives the same bytes, so that a hash chain over them stays what it was. For different
-//!   messages nonces are as good as random ones: 2^32 payloads of one aggregate are safe. Source: Rogaway and
+//!   messages nonces are as good as random ones: 2^32 payloads of one aggregate are safe. Events of no aggregate share
+//!   the keys derived from one of the ring: rotate it before there are as many of them. Source: Rogaway and
 //!   Shrimpton, "A Provable-Security Treatment of the Key-Wrap Problem", Eurocrypt 2006 (synthetic nonces); NIST SP
 //!   800-38D, section 8 (the bound).
 //! - **The digest**, by which a store recognises a save that is made again, is a keyed hash of the plain payload and
@@ -188,6 +189,9 @@ impl Encryption {
                 // Another writer may have been faster: then its key counts.
                 store.insert(aggregate, &wrapped)?
             }
+            // He may not be done yet: nothing may be sealed with a key that a loss of power can take. (What is opened
+            // was sealed after that.)
+            KeptKey::Key(wrapped) if create => store.insert(aggregate, &wrapped)?,
             kept => kept,
         };
         let wrapped = match kept {

@@ -6,8 +6,12 @@
 //!
 //! - A file of zeros is a key that was erased. Zeros take the place of the key where it lies, so that nothing of it is
 //!   left in the file system's hands that the file system does not keep for itself.
-//! - Erasing and replacing hold a lock: a key that is erased does not come back in its new wrapping.
+//! - Erasing and replacing hold a lock: a key that is erased does not come back in its new wrapping. That one is written
+//!   to a name of its own, `….rewrapped`, where whoever erases finds what a crash has left there.
 //! - A file gets its name when its content is durable. The first one to take a name wins; a name is never given back.
+//! - What takes the place of a key in its old wrapping is no zeros: who has opened that file has to look again, not to
+//!   take the key for erased.
+//! - The directory is its owner's alone, if it was made here. Keys lie in it encrypted all the same.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -51,7 +55,7 @@ impl KeyDirectory {
     /// [`PersistenceError::Store`].
     pub fn open_on(disk: Arc<dyn Disk>, dir: impl AsRef<Path>) -> Result<Self, PersistenceError> {
         let dir = dir.as_ref().to_owned();
-        disk.create_dir(&dir)
+        disk.create_private_dir(&dir)
             .map_err(|error| PersistenceError::Store {
                 doing: "create the directory of keys",
                 source: error.into(),
@@ -97,19 +101,42 @@ impl KeyDirectory {
         }
     }
 
-    /// Writes `content` under a name that nobody looks for.
-    fn write_beside(&self, content: &[u8]) -> io::Result<PathBuf> {
-        let (instance, number) = (self.instance, self.written.fetch_add(1, Ordering::Relaxed));
-        let path = self.dir.join(format!("{instance:016x}-{number}.new"));
-        let file = self.disk.open(&path, OpenMode::CreateNew)?;
+    fn write(&self, path: &Path, content: &[u8]) -> io::Result<()> {
+        let file = self.disk.open(path, OpenMode::CreateNew)?;
         file.write_all_at(content, 0)?;
-        file.sync_data()?;
-        Ok(path)
+        file.sync_data()
+    }
+
+    /// What the file of a key holds.
+    fn read(&self, path: &Path) -> Result<Option<Kept>, TranscodeError> {
+        for _ in 0..LOOKS_MAX {
+            let Some(file) = self.find(path, OpenMode::Read)? else {
+                return Ok(None);
+            };
+            match Kept::parse(&file.read_all(LEN_MAX)?)? {
+                // The file that was opened is no longer the one of that name.
+                Kept::Replaced => continue,
+                kept => return Ok(Some(kept)),
+            }
+        }
+        Err(DAMAGED.into())
+    }
+
+    /// Overwrites and removes what is left of a wrapping that never got its name.
+    fn forget(&self, path: &Path) -> io::Result<()> {
+        let Some(left) = self.find(path, OpenMode::ReadWrite)? else {
+            return Ok(());
+        };
+        overwrite(&*left, ERASED)?;
+        self.disk.remove(path)
     }
 
     /// Gives `content` its name, unless that is taken.
     fn create(&self, path: &Path, content: &[u8]) -> io::Result<bool> {
-        let beside = self.write_beside(content)?;
+        // Under a name that nobody looks for.
+        let (instance, number) = (self.instance, self.written.fetch_add(1, Ordering::Relaxed));
+        let beside = self.dir.join(format!("{instance:016x}-{number}.new"));
+        self.write(&beside, content)?;
         let is_first = match self.disk.hard_link(&beside, path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
             linked => linked.map(|()| true)?,
@@ -123,20 +150,23 @@ impl KeyDirectory {
 
 impl KeyStore for KeyDirectory {
     fn load(&self, aggregate: &AggregateId) -> Result<KeptKey, TranscodeError> {
-        let Some(file) = self.find(&self.path(aggregate), OpenMode::Read)? else {
-            return Ok(KeptKey::Absent);
-        };
-        match Kept::parse(&file.read_all(LEN_MAX)?)? {
-            Kept::Erased => Ok(KeptKey::Erased),
-            Kept::Key(key, of) if of == *aggregate => Ok(KeptKey::Key(key)),
-            Kept::Key(_, other) => {
+        match self.read(&self.path(aggregate))? {
+            None => Ok(KeptKey::Absent),
+            Some(Kept::Key(key, of)) if of == *aggregate => Ok(KeptKey::Key(key)),
+            Some(Kept::Key(_, other)) => {
                 Err(format!("the file of {aggregate} holds a key of {other}").into())
             }
+            Some(Kept::Erased | Kept::Replaced) => Ok(KeptKey::Erased),
         }
     }
 
     fn insert(&self, aggregate: &AggregateId, key: &WrappedKey) -> Result<KeptKey, TranscodeError> {
-        self.create(&self.path(aggregate), &content(aggregate, key)?)?;
+        let path = self.path(aggregate);
+        match self.find(&path, OpenMode::Read)? {
+            // By somebody who may not have come to this yet.
+            Some(_) => self.disk.sync_dir(&self.dir)?,
+            None => drop(self.create(&path, &content(aggregate, key)?)?),
+        }
         self.load(aggregate)
     }
 
@@ -149,18 +179,21 @@ impl KeyStore for KeyDirectory {
             if Kept::parse(&old.read_all(LEN_MAX)?)? == Kept::Erased {
                 return Ok(());
             }
-            let beside = self.write_beside(&content(aggregate, key)?)?;
-            self.disk.rename(&beside, &path)?;
+            let rewrapped = path.with_extension(REWRAPPED);
+            self.forget(&rewrapped)?;
+            self.write(&rewrapped, &content(aggregate, key)?)?;
+            self.disk.rename(&rewrapped, &path)?;
             self.disk.sync_dir(&self.dir)?;
             // The key under the old one of the ring: nobody may find it once this file is erased.
-            Ok(zero(&*old)?)
+            Ok(overwrite(&*old, REPLACED)?)
         })
     }
 
     fn erase(&self, aggregate: &AggregateId) -> Result<bool, TranscodeError> {
         let path = self.path(aggregate);
         self.change(|| {
-            if self.create(&path, &[0; TOMBSTONE_LEN])? {
+            self.forget(&path.with_extension(REWRAPPED))?;
+            if self.create(&path, &[ERASED; TOMBSTONE_LEN])? {
                 return Ok(false);
             }
             let Some(file) = self.find(&path, OpenMode::ReadWrite)? else {
@@ -168,7 +201,7 @@ impl KeyStore for KeyDirectory {
             };
             // Damaged or not.
             let had_key = Kept::parse(&file.read_all(LEN_MAX)?).ok() != Some(Kept::Erased);
-            zero(&*file)?;
+            overwrite(&*file, ERASED)?;
             Ok(had_key)
         })
     }
@@ -180,9 +213,7 @@ impl KeyStore for KeyDirectory {
             if path.extension().is_none_or(|found| found != EXTENSION) {
                 continue;
             }
-            if let Some(file) = self.find(&path, OpenMode::Read)?
-                && let Kept::Key(_, aggregate) = Kept::parse(&file.read_all(LEN_MAX)?)?
-            {
+            if let Some(Kept::Key(_, aggregate)) = self.read(&path)? {
                 aggregates.push(aggregate);
             }
         }
@@ -194,13 +225,17 @@ impl KeyStore for KeyDirectory {
 #[derive(Debug, PartialEq)]
 enum Kept {
     Erased,
+    /// Its key is in another file now, which has its name.
+    Replaced,
     Key(WrappedKey, AggregateId),
 }
 
 impl Kept {
     fn parse(bytes: &[u8]) -> Result<Self, TranscodeError> {
-        if !bytes.is_empty() && bytes.iter().all(|byte| *byte == 0) {
-            return Ok(Self::Erased);
+        for (byte, kept) in [(ERASED, Self::Erased), (REPLACED, Self::Replaced)] {
+            if !bytes.is_empty() && bytes.iter().all(|found| *found == byte) {
+                return Ok(kept);
+            }
         }
         let parts = || {
             let ([kind, key_len], rest) = bytes.split_first_chunk::<2>()?;
@@ -212,9 +247,7 @@ impl Kept {
             };
             Some(Self::Key(WrappedKey::from_bytes(key), aggregate))
         };
-        parts().ok_or_else(|| {
-            "the file of the key is damaged, expected one that was written here; restore it".into()
-        })
+        parts().ok_or_else(|| DAMAGED.into())
     }
 }
 
@@ -231,14 +264,23 @@ fn spelled(aggregate: &AggregateId) -> (u8, Vec<u8>) {
     }
 }
 
-fn zero(file: &dyn DiskFile) -> io::Result<()> {
+fn overwrite(file: &dyn DiskFile, byte: u8) -> io::Result<()> {
     let len = file.len()?.clamp(TOMBSTONE_LEN as u64, LEN_MAX);
-    let zeros = vec![0; usize::try_from(len).map_err(|_| io::ErrorKind::FileTooLarge)?];
-    file.write_all_at(&zeros, 0)?;
+    let bytes = vec![byte; usize::try_from(len).map_err(|_| io::ErrorKind::FileTooLarge)?];
+    file.write_all_at(&bytes, 0)?;
     file.sync_data()
 }
 
 const EXTENSION: &str = "key";
+const REWRAPPED: &str = "rewrapped";
+const DAMAGED: &str =
+    "the file of the key is damaged, expected one that was written here; restore it";
+/// What a file is full of whose key was erased.
+const ERASED: u8 = 0;
+/// What a file is full of that has lost its name to the same key in another wrapping.
+const REPLACED: u8 = 0xff;
+/// Each look after the first means that somebody has replaced the key meanwhile.
+const LOOKS_MAX: usize = 8;
 const TOMBSTONE_LEN: usize = 2;
 /// Bytes of the longest file: lengths in one byte each, and two of them.
 const LEN_MAX: u64 = 2 + 2 * u8::MAX as u64;
@@ -313,6 +355,64 @@ mod tests {
         keys.replace(&id, &key(0xcd)).unwrap();
         keys.erase(&id).unwrap();
         assert!(bytes_of(&disk).iter().all(|byte| *byte == 0));
+    }
+
+    #[test]
+    fn an_id_is_no_path() {
+        let disk = Arc::new(MemoryDisk::default());
+        let keys = KeyDirectory::open_on(disk.clone(), "/keys").unwrap();
+        let before = disk.list(Path::new("/")).unwrap();
+        for id in ["../ann", "/ann", "..", "a/b", "LOCK", "nul\0", "\u{202e}"] {
+            let id = AggregateId::text(id).unwrap();
+            keys.insert(&id, &key(1)).unwrap();
+            assert_eq!(keys.load(&id).unwrap(), KeptKey::Key(key(1)));
+            let path = keys.path(&id);
+            assert_eq!(path.parent(), Some(Path::new("/keys")));
+            let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap();
+            assert!(name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        }
+        assert_eq!(disk.list(Path::new("/")).unwrap(), before);
+    }
+
+    #[test]
+    fn who_holds_a_file_that_was_replaced_does_not_take_its_key_for_erased() {
+        let disk = Arc::new(MemoryDisk::default());
+        let keys = KeyDirectory::open_on(disk.clone(), "/keys").unwrap();
+        let id = AggregateId::text("ann").unwrap();
+        keys.insert(&id, &key(1)).unwrap();
+        let held = disk.open(&keys.path(&id), OpenMode::Read).unwrap();
+        keys.replace(&id, &key(2)).unwrap();
+        let found = Kept::parse(&held.read_all(LEN_MAX).unwrap()).unwrap();
+        assert_eq!(found, Kept::Replaced);
+        // A file that stays like that is no sign of anything but damage.
+        let file = disk.open(&keys.path(&id), OpenMode::ReadWrite).unwrap();
+        overwrite(&*file, REPLACED).unwrap();
+        assert!(keys.load(&id).is_err());
+    }
+
+    #[test]
+    fn a_new_wrapping_that_a_crash_has_left_is_erased_too() {
+        let disk = Arc::new(MemoryDisk::default());
+        let keys = KeyDirectory::open_on(disk.clone(), "/keys").unwrap();
+        let id = AggregateId::text("ann").unwrap();
+        keys.insert(&id, &key(0xab)).unwrap();
+        let left = keys.path(&id).with_extension(REWRAPPED);
+        let leave = || {
+            keys.write(&left, &content(&id, &key(0xcd)).unwrap())
+                .unwrap()
+        };
+        leave();
+        keys.replace(&id, &key(0xef)).unwrap();
+        assert_eq!(keys.load(&id).unwrap(), KeptKey::Key(key(0xef)));
+        leave();
+        let held = disk.open(&left, OpenMode::Read).unwrap();
+        assert!(keys.erase(&id).unwrap());
+        assert!(bytes_of(&disk).iter().all(|byte| *byte == 0));
+        let held = held.read_all(LEN_MAX).unwrap();
+        assert!(
+            held.iter().all(|byte| *byte == 0),
+            "overwritten, not only removed"
+        );
     }
 
     #[test]

@@ -21,10 +21,10 @@ compile_error!(
 );
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::slice;
 use std::sync::Arc;
@@ -38,6 +38,31 @@ use crate::process::ForkGuard;
 /// The file system of the operating system.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RealDisk;
+
+impl RealDisk {
+    fn create_dir_by(self, builder: &DirBuilder, path: &Path) -> io::Result<()> {
+        let created = match builder.create(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                // The root exists and the empty path never can; neither has a parent to make.
+                let Some(parent) = path
+                    .parent()
+                    .filter(|parent| !parent.as_os_str().is_empty())
+                else {
+                    return Err(error);
+                };
+                self.create_dir(parent)?;
+                builder.create(path)
+            }
+            created => created,
+        };
+        match created {
+            Ok(()) => self.sync_dir(parent(path)),
+            // Whatever the reason (it exists, a read-only file system), there is nothing to do.
+            Err(_) if path.is_dir() => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
 
 impl Disk for RealDisk {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
@@ -57,26 +82,11 @@ impl Disk for RealDisk {
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
-        let created = match fs::create_dir(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                // The root exists and the empty path never can; neither has a parent to make.
-                let Some(parent) = path
-                    .parent()
-                    .filter(|parent| !parent.as_os_str().is_empty())
-                else {
-                    return Err(error);
-                };
-                self.create_dir(parent)?;
-                fs::create_dir(path)
-            }
-            created => created,
-        };
-        match created {
-            Ok(()) => self.sync_dir(parent(path)),
-            // Whatever the reason (it exists, a read-only file system), there is nothing to do.
-            Err(_) if path.is_dir() => Ok(()),
-            Err(error) => Err(error),
-        }
+        self.create_dir_by(&DirBuilder::new(), path)
+    }
+
+    fn create_private_dir(&self, path: &Path) -> io::Result<()> {
+        self.create_dir_by(DirBuilder::new().mode(0o700), path)
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {

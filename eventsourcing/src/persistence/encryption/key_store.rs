@@ -19,7 +19,8 @@ pub trait KeyStore: Debug + Send + Sync {
     /// What kept it from answering.
     fn load(&self, aggregate: &AggregateId) -> Result<KeptKey, TranscodeError>;
 
-    /// Keeps a key, durably, if there is none and none was erased; answers what is there then.
+    /// Keeps a key if there is none and none was erased; answers what is there then, which is durable, whoever put it
+    /// there.
     ///
     /// # Errors
     /// What kept it from that. Then nothing is sealed with it.

@@ -535,6 +535,37 @@ fn the_cipher_refuses_whatever_differs_in_one_bit() {
     }
 }
 
+/// Special counters, tags that are nearly right, lengths around blocks.
+#[test]
+fn the_cipher_passes_the_cases_of_wycheproof() {
+    let cases = include_str!("wycheproof.txt").lines();
+    let mut counts = [0, 0];
+    for case in cases.filter(|line| !line.starts_with('#')) {
+        let fields: Vec<_> = case.split(" | ").collect();
+        let [number, result, rest @ ..] = &fields[..] else {
+            panic!("{case}")
+        };
+        let [key, nonce, bound, plain, encrypted, tag] = rest else {
+            panic!("{case}")
+        };
+        let [bound, plain, encrypted] =
+            [bound, plain, encrypted].map(|hex| bytes(hex.trim_matches('-')));
+        let (nonce, tag) = (array(nonce), array(tag));
+        let cipher = Aes256Gcm.with_key(&array(key));
+        let mut content = encrypted.clone();
+        let opened = cipher.decrypt(&nonce, &bound, &mut content, &tag);
+        let is_valid = *result == "valid";
+        assert_eq!(opened.is_ok(), is_valid, "case {number}");
+        counts[usize::from(is_valid)] += 1;
+        if is_valid {
+            assert_eq!(content, plain, "case {number}");
+            let made = cipher.encrypt(&nonce, &bound, &mut content).unwrap();
+            assert_eq!((content, made), (encrypted, tag), "case {number}");
+        }
+    }
+    assert_eq!(counts, [27, 39]);
+}
+
 mod own_keys {
     //! Aggregates with keys of their own.
 
