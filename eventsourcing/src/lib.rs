@@ -47,7 +47,7 @@ pub mod testing;
 /// Time and randomness as they are handed in, and those of the machine.
 pub use annals_segments::{Clock, Random, SystemClock, SystemRandom};
 pub use application::{
-    AnyRoot, Application, ApplicationBuilder, CacheOptions, Decide, Edited, Error,
+    AnyRoot, Application, ApplicationBuilder, CacheOptions, Decide, Edited, Error, EventLog,
     EventSubscription, Followed, NotificationLog, Recording, Repository, Retries, Roots, Section,
     SectionId,
 };

@@ -179,3 +179,42 @@ fn the_test_command_can_be_run() {
         }
     }
 }
+
+/// In a table of the book whose last column is "held by", what stands there in backticks and is no file is a test, a
+/// module of tests or an example.
+#[test]
+fn what_the_book_says_holds_something_is_there() {
+    let files = files();
+    let is_there = |name: &str| {
+        let function = format!("fn {name}(");
+        let module = format!("/{name}.rs");
+        let is_conformance = name
+            .strip_prefix("conformance::")
+            .is_some_and(|name| is_in(&files, &format!("fn {name}")));
+        is_conformance
+            || files
+                .iter()
+                .any(|(path, text)| path.ends_with(&module) || text.contains(&function))
+            || files.iter().any(|(path, _)| path.ends_with(name))
+    };
+    let mut missing = Vec::new();
+    for (path, text) in files.iter().filter(|(path, _)| path.starts_with("docs/")) {
+        let mut is_held = false;
+        for line in text.lines() {
+            is_held &= line.starts_with('|');
+            let last = line.trim_end_matches('|').rsplit('|').next();
+            let last = last.unwrap_or_default().trim();
+            is_held |= last == "held by" && line.starts_with('|');
+            if is_held {
+                let names = last.split('`').skip(1).step_by(2);
+                let gone = names.filter(|name| !is_there(name));
+                missing.extend(gone.map(|name| format!("{path}: {name}")));
+            }
+        }
+    }
+    assert_none(missing, "named in the book, and not there");
+}
+
+fn is_in(files: &[(String, String)], words: &str) -> bool {
+    files.iter().any(|(_, text)| text.contains(words))
+}

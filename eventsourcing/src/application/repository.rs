@@ -7,10 +7,10 @@ use super::loading::Until;
 use super::{Application, Error};
 use crate::domain::{Aggregate, AggregateId, Root};
 
-/// Loads aggregates by replaying their events.
+/// Loads aggregates by replaying their events, and the events themselves.
 #[derive(Clone, Copy, Debug)]
 pub struct Repository<'a> {
-    application: &'a Application,
+    pub(super) application: &'a Application,
 }
 
 impl<'a> Repository<'a> {

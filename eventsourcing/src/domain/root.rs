@@ -292,6 +292,18 @@ impl<A: Aggregate> Deref for Root<A> {
     }
 }
 
+/// The same aggregate at the same version in the same state, with as many events that are not saved.
+impl<A: Aggregate + PartialEq> PartialEq for Root<A> {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id
+            && self.version == other.version
+            && self.pending.len() == other.pending.len()
+            && self.state == other.state
+    }
+}
+
+impl<A: Aggregate + Eq> Eq for Root<A> {}
+
 impl<A: Aggregate + fmt::Debug> fmt::Debug for Root<A> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
@@ -452,6 +464,29 @@ mod tests {
         let refused = lamp.advance(&second).unwrap_err();
         assert!(matches!(refused, DomainError::AggregateIdMismatch { .. }));
         assert_eq!((lamp.version(), lamp.on), (1, false));
+    }
+
+    #[test]
+    fn equal_is_the_same_aggregate_at_the_same_version_in_the_same_state() {
+        let lamp = || Root::<Lamp>::new(id(), LampEvent::Mounted).unwrap();
+        assert_eq!(lamp(), lamp());
+        let mut saved = lamp();
+        saved.saved(Some(5));
+        assert_ne!(saved, lamp(), "other events are pending");
+        let replayed = Root::<Lamp>::replay([history()[0].clone()]).unwrap();
+        assert_eq!(Some(saved), replayed, "whenever that was");
+
+        let mut on = lamp();
+        on.trigger(LampEvent::Switched { on: true });
+        let mut off = lamp();
+        off.trigger(LampEvent::Switched { on: false });
+        assert_ne!(on, off);
+        assert_ne!(off, lamp(), "another version, the same state");
+        let other = AggregateId::text("other").unwrap();
+        assert_ne!(
+            Root::<Lamp>::new(other, LampEvent::Mounted).unwrap(),
+            lamp()
+        );
     }
 
     #[test]

@@ -362,27 +362,22 @@ impl Mapper {
         &self,
         notification: Notification,
     ) -> Result<DomainEvent<E>, PersistenceError> {
-        let Notification {
-            time_us,
-            event: stored,
-            ..
-        } = notification;
-        let event = self.decode(&stored)?;
-        let mut metadata = stored.metadata;
-        metadata.remove(SCHEMA_VERSION_KEY);
-        let Some(origin) = stored.origin else {
-            return Err(PersistenceError::NoAggregate {
-                topic: stored.topic,
-            });
-        };
-        Ok(DomainEvent {
-            aggregate_id: origin.aggregate_id,
-            version: origin.version,
-            event_id: Some(stored.event_id),
-            time_us: Some(time_us),
-            metadata,
-            event,
-        })
+        let event = self.decode(&notification.event)?;
+        as_domain(notification, event)
+    }
+
+    /// As [`Mapper::to_domain`]; `None` where [`Mapper::decode_known`] answers that.
+    ///
+    /// # Errors
+    /// As [`Mapper::to_domain`].
+    pub(crate) fn to_domain_known<E: Event>(
+        &self,
+        notification: Notification,
+    ) -> Result<Option<DomainEvent<E>>, PersistenceError> {
+        let event = self.decode_known(&notification.event)?;
+        event
+            .map(|event| as_domain(notification, event))
+            .transpose()
     }
 
     /// The stored form of an event that belongs to no aggregate, with the metadata of the
@@ -508,6 +503,30 @@ impl Mapper {
     pub(crate) fn open<'a>(&self, payload: Payload<'a>) -> Result<Cow<'a, [u8]>, PersistenceError> {
         self.payloads.open(payload)
     }
+}
+
+/// A decoded event in its place.
+fn as_domain<E>(notification: Notification, event: E) -> Result<DomainEvent<E>, PersistenceError> {
+    let Notification {
+        time_us,
+        event: stored,
+        ..
+    } = notification;
+    let mut metadata = stored.metadata;
+    metadata.remove(SCHEMA_VERSION_KEY);
+    let Some(origin) = stored.origin else {
+        return Err(PersistenceError::NoAggregate {
+            topic: stored.topic,
+        });
+    };
+    Ok(DomainEvent {
+        aggregate_id: origin.aggregate_id,
+        version: origin.version,
+        event_id: Some(stored.event_id),
+        time_us: Some(time_us),
+        metadata,
+        event,
+    })
 }
 
 /// The name under which serde reads this topic. It knows older names of variants, but none of a struct.

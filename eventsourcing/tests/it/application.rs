@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use annals::{
-    AggregateId, AnyRoot, Application, ApplicationRecorder, Durability, Error, LogRecorder, Mapper,
-    MemoryRecorder, PersistenceError, Root, SectionId, SelectNotifications, StoredEvent,
-    UnknownEvents, topics_of,
+    AggregateId, AnyRoot, Application, ApplicationRecorder, Durability, Error, EventLog,
+    LogRecorder, Mapper, MemoryRecorder, PersistenceError, Root, SectionId, SelectEvents,
+    SelectNotifications, StoredEvent, UnknownEvents, topics_of,
 };
 
 use crate::school::{Course, CourseEvent, Dog, DogEvent};
@@ -396,4 +396,69 @@ fn an_option_out_of_range_is_refused() {
             min: 1
         }
     ));
+}
+
+#[test]
+fn events_of_an_aggregate_are_read_decoded_from_either_end() {
+    for app in applications() {
+        let mut dog = fido(&app);
+        dog.trigger(DogEvent::trick_added("sit"));
+        app.save(&mut dog).unwrap();
+        let read = |select| {
+            let events = app.repository().events::<DogEvent>(dog.id(), select);
+            let events = events.unwrap().into_iter();
+            events
+                .map(|event| (event.version, event.event))
+                .collect::<Vec<_>>()
+        };
+        let all = SelectEvents::all;
+        assert_eq!(read(all().limit(1)), [(1, DogEvent::registered("Fido"))]);
+        let newest = [(3, "sit"), (2, "roll over")];
+        let newest = newest.map(|(version, trick)| (version, DogEvent::trick_added(trick)));
+        assert_eq!(read(all().gt(1).desc()), newest);
+        assert_eq!(read(all().lte(2).desc().limit(1)), newest[1..]);
+        assert_eq!(read(all().gt(3)), []);
+
+        let other = app.repository().events::<CourseEvent>(dog.id(), all());
+        assert!(matches!(
+            other,
+            Err(Error::Persistence {
+                source: PersistenceError::UnknownTopic { .. },
+                ..
+            })
+        ));
+        app.close().unwrap();
+        let closed = app.repository().events::<DogEvent>(dog.id(), all());
+        assert!(closed.unwrap_err().is_closed());
+    }
+}
+
+#[test]
+fn a_log_of_events_lists_what_is_saved_with_it() {
+    for app in applications() {
+        let list = AggregateId::text("dogs").unwrap();
+        let log = || app.repository().event_log::<DogEvent>(&list).unwrap();
+        for name in ["Fido", "Rex"] {
+            let mut dog = Root::<Dog>::new(app.new_id(), DogEvent::registered(name)).unwrap();
+            let mut dogs: Root<EventLog<DogEvent>> = log();
+            dogs.trigger(DogEvent::registered(name));
+            app.save((&mut dog, &mut dogs)).unwrap();
+        }
+        assert_eq!(log().version(), 2);
+        let listed = app
+            .repository()
+            .events::<DogEvent>(&list, SelectEvents::all());
+        let listed = listed.unwrap().into_iter().map(|listed| listed.event);
+        assert!(listed.eq(["Fido", "Rex"].map(DogEvent::registered)));
+
+        // Neither is stored when somebody else has added to it.
+        let (mut mine, mut theirs) = (log(), log());
+        theirs.trigger(DogEvent::registered("Bello"));
+        app.save(&mut theirs).unwrap();
+        let mut dog = Root::<Dog>::new(app.new_id(), DogEvent::registered("Lassie")).unwrap();
+        mine.trigger(DogEvent::registered("Lassie"));
+        let refused = app.save((&mut dog, &mut mine)).unwrap_err();
+        assert!(refused.is_conflict());
+        assert!(!app.repository().contains(dog.id()).unwrap());
+    }
 }
