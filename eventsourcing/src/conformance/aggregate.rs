@@ -8,7 +8,8 @@ use uuid::Uuid;
 use super::{Case, cases, event, id, versions};
 use crate::domain::{AggregateId, Metadata};
 use crate::persistence::{
-    AggregateRecorder, Durability, Encoding, PersistenceError, Recorded, SelectEvents, StoredEvent,
+    AggregateRecorder, Durability, Encoding, Limit, PersistenceError, Recorded, SelectEvents,
+    StoredEvent,
 };
 
 type Recorder = dyn AggregateRecorder;
@@ -441,48 +442,72 @@ fn the_last_version_is_that_of_the_last_event(recorder: &Recorder) {
 fn what_exceeds_a_limit_is_refused_and_not_stored(recorder: &Recorder) {
     let long = |len| "x".repeat(len);
     let plain = || event("a", 1);
-    for too_much in [
-        event("a", i64::MAX as u64 + 1),
-        StoredEvent {
-            topic: String::new(),
-            ..plain()
-        },
-        StoredEvent {
-            topic: long(1025),
-            ..plain()
-        },
-        StoredEvent {
-            tags: vec![Vec::new()],
-            ..plain()
-        },
-        StoredEvent {
-            tags: vec![vec![0; 256]],
-            ..plain()
-        },
-        StoredEvent {
-            tags: (0..65).map(|tag| vec![tag]).collect(),
-            ..plain()
-        },
-        StoredEvent {
-            metadata: Metadata::from([(String::new(), String::new())]),
-            ..plain()
-        },
-        StoredEvent {
-            metadata: Metadata::from([(long(256), String::new())]),
-            ..plain()
-        },
-        StoredEvent {
-            metadata: (0..256)
-                .map(|key| (key.to_string(), String::new()))
-                .collect(),
-            ..plain()
-        },
+    for (expected, too_much) in [
+        (Limit::Version, event("a", i64::MAX as u64 + 1)),
+        (
+            Limit::Topic,
+            StoredEvent {
+                topic: String::new(),
+                ..plain()
+            },
+        ),
+        (
+            Limit::Topic,
+            StoredEvent {
+                topic: long(1025),
+                ..plain()
+            },
+        ),
+        (
+            Limit::Tag,
+            StoredEvent {
+                tags: vec![Vec::new()],
+                ..plain()
+            },
+        ),
+        (
+            Limit::Tag,
+            StoredEvent {
+                tags: vec![vec![0; 256]],
+                ..plain()
+            },
+        ),
+        (
+            Limit::Tags,
+            StoredEvent {
+                tags: (0..65).map(|tag| vec![tag]).collect(),
+                ..plain()
+            },
+        ),
+        (
+            Limit::MetadataKey,
+            StoredEvent {
+                metadata: Metadata::from([(String::new(), String::new())]),
+                ..plain()
+            },
+        ),
+        (
+            Limit::MetadataKey,
+            StoredEvent {
+                metadata: Metadata::from([(long(256), String::new())]),
+                ..plain()
+            },
+        ),
+        (
+            Limit::Metadata,
+            StoredEvent {
+                metadata: (0..256)
+                    .map(|key| (key.to_string(), String::new()))
+                    .collect(),
+                ..plain()
+            },
+        ),
     ] {
         let refused = recorder.insert_events(vec![event("b", 1), too_much], Durability::Sync);
-        assert!(
-            matches!(refused, Err(PersistenceError::Limit { .. })),
-            "{refused:?}"
-        );
+        let Err(PersistenceError::Limit { limit, .. }) = refused else {
+            panic!("{refused:?}")
+        };
+        assert_eq!(limit, expected);
     }
     assert!(select(recorder, &id("b"), SelectEvents::all()).is_empty());
 }

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::{A_MOMENT, Case, PATIENCE, cases};
-use crate::persistence::{PersistenceError, Tracking, TrackingRecorder};
+use crate::persistence::{Limit, PersistenceError, Tracking, TrackingRecorder};
 
 type Recorder = dyn TrackingRecorder;
 
@@ -83,7 +83,13 @@ fn an_upstream_name_has_limits(recorder: &Recorder) {
     for len in [0, 256] {
         let refused = recorder.insert_tracking(Tracking::new("x".repeat(len), 1));
         assert!(
-            matches!(refused, Err(PersistenceError::Limit { .. })),
+            matches!(
+                refused,
+                Err(PersistenceError::Limit {
+                    limit: Limit::TrackingName,
+                    ..
+                })
+            ),
             "{refused:?}"
         );
     }

@@ -14,6 +14,8 @@ mod shop_aggregates;
 
 mod application;
 mod awaiting;
+#[cfg(all(feature = "encryption", feature = "messagepack"))]
+mod bad_input;
 mod dcb;
 mod dcb_models;
 mod dcb_snapshots;
