@@ -69,18 +69,21 @@ impl DcbApplication {
 }
 
 impl ProcessApplication {
-    /// As [`Application::in_memory`].
+    /// As [`Application::in_memory`]. Snapshots are kept in memory too.
     pub fn in_memory() -> Self {
-        Self::new(Arc::new(MemoryRecorder::new())).expect("the defaults are in range")
+        let recorder = Arc::new(MemoryRecorder::new());
+        Self::configured(recorder.clone(), |builder| builder.snapshots(recorder))
+            .expect("the defaults are in range")
     }
 
-    /// As [`Application::open`].
+    /// As [`Application::open`]. Snapshots are kept beside the log.
     ///
     /// # Errors
     /// [`Error::Persistence`] when the log cannot be opened.
     pub fn open(dir: impl AsRef<Path>) -> Result<Self, Error> {
         let recorder =
             LogRecorder::open(dir).map_err(Error::persistence("open the application"))?;
-        Self::new(Arc::new(recorder))
+        let recorder = Arc::new(recorder);
+        Self::configured(recorder.clone(), |builder| builder.snapshots(recorder))
     }
 }

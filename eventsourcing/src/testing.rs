@@ -55,7 +55,7 @@
 //!
 //! What is checked without being asked for: that the given events are ones the aggregate begins with, that every event
 //! which happened is stored and read back as it was, and that a replay leaves the state in which it happened (where
-//! states can be [compared](Happened::and_replay)). Failures show all of what was expected beside all of what was found.
+//! states can be [compared](AsExpected::and_replay)). Failures show all of what was expected beside all of what was found.
 //!
 //! [`stored`] reads an event as an older program stored it; [`StoredNames`] sees to it that no stored name is lost.
 
@@ -65,7 +65,7 @@ mod names;
 
 pub use decision::{Decision, GivenEvents, given_events};
 pub use given::{
-    Created, Given, GivenPure, Happened, Outcome, Then, given, given_nothing, given_pure,
+    AsExpected, Created, Given, GivenPure, Outcome, Then, given, given_nothing, given_pure,
 };
 pub use names::StoredNames;
 

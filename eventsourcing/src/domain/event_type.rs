@@ -53,6 +53,9 @@ impl EventType {
     }
 
     /// The schema version of new events, from 1, and the steps from older ones to it, a step for each version from 1 on.
+    ///
+    /// # Panics
+    /// With version 0; in a constant, that does not compile.
     #[must_use]
     pub const fn version(mut self, version: u32, upcasters: &'static [Upcaster]) -> Self {
         assert!(
@@ -102,6 +105,9 @@ pub type UpcastError = Box<dyn StdError + Send + Sync>;
 
 impl Upcaster {
     /// The step from schema version `from`, at least 1, to the one behind it.
+    ///
+    /// # Panics
+    /// From version 0; in a constant, that does not compile.
     pub const fn new(from: u32, upcast: fn(Value) -> Result<Value, UpcastError>) -> Self {
         assert!(from >= FIRST_SCHEMA_VERSION, "schema versions begin with 1");
         Self { from, upcast }

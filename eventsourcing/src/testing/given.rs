@@ -201,7 +201,7 @@ impl<A: Aggregate, E: Debug> Then<A, E> {
     /// # Panics
     /// Otherwise.
     #[track_caller]
-    pub fn then(self, expected: impl IntoIterator<Item = A::Event>) -> Happened<A>
+    pub fn then(self, expected: impl IntoIterator<Item = A::Event>) -> AsExpected<A>
     where
         A::Event: PartialEq + Debug,
     {
@@ -239,7 +239,7 @@ impl<A: Aggregate, E: Debug> Then<A, E> {
                 String::from_utf8_lossy(&stored.payload)
             );
         }
-        Happened { root, given }
+        AsExpected { root, given }
     }
 
     /// Nothing happened, and nothing was refused.
@@ -247,7 +247,7 @@ impl<A: Aggregate, E: Debug> Then<A, E> {
     /// # Panics
     /// Otherwise.
     #[track_caller]
-    pub fn then_nothing(self) -> Happened<A>
+    pub fn then_nothing(self) -> AsExpected<A>
     where
         A::Event: PartialEq + Debug,
     {
@@ -298,22 +298,22 @@ impl<A: Aggregate, E: Debug> Then<A, E> {
 }
 
 /// What is left when the events were as expected: the state.
-pub struct Happened<A: Aggregate> {
+pub struct AsExpected<A: Aggregate> {
     root: Root<A>,
     given: Vec<StoredEvent>,
 }
 
-impl<A: Aggregate> fmt::Debug for Happened<A> {
+impl<A: Aggregate> fmt::Debug for AsExpected<A> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let happened = self.root.pending().len();
         formatter
-            .debug_struct("Happened")
+            .debug_struct("AsExpected")
             .field("events", &happened)
             .finish()
     }
 }
 
-impl<A: Aggregate> Happened<A> {
+impl<A: Aggregate> AsExpected<A> {
     /// Looks at the aggregate as the events left it.
     pub fn and_state(self, look: impl FnOnce(&Root<A>)) -> Self {
         look(&self.root);
@@ -625,7 +625,7 @@ mod tests {
             };
             let root = Root::with_first(test_id(), touched, LampEvent::Mounted);
             drop(
-                Happened {
+                AsExpected {
                     root,
                     given: vec![],
                 }
