@@ -123,8 +123,42 @@ mod book {
     struct Aggregates;
     #[doc = include_str!("../../docs/tutorial/3-applications.md")]
     struct Applications;
+    #[cfg(feature = "sqlite")]
+    #[doc = include_str!("../../docs/tutorial/4-followers.md")]
+    struct Followers;
     #[doc = include_str!("../../docs/tutorial/5-decisions.md")]
     struct Decisions;
+    #[doc = include_str!("../../docs/how-to/choose-a-store.md")]
+    struct ChooseAStore;
+    #[doc = include_str!("../../docs/how-to/compress.md")]
+    struct Compress;
+    #[doc = include_str!("../../docs/how-to/encrypt.md")]
+    struct Encrypt;
+    #[doc = include_str!("../../docs/how-to/change-events.md")]
+    struct ChangeEvents;
+    #[doc = include_str!("../../docs/how-to/snapshots.md")]
+    struct Snapshots;
+    #[doc = include_str!("../../docs/how-to/test.md")]
+    struct Test;
+    #[doc = include_str!("../../docs/how-to/conditions.md")]
+    struct Conditions;
+    #[doc = include_str!("../../docs/how-to/back-up.md")]
+    struct BackUp;
+    #[doc = include_str!("../../docs/how-to/truncate.md")]
+    struct Truncate;
+    #[doc = include_str!("../../docs/how-to/metadata.md")]
+    struct Metadata;
+    #[doc = include_str!("../../docs/how-to/hash-chain.md")]
+    struct HashChain;
+    #[cfg(feature = "sqlite")]
+    #[doc = include_str!("../../docs/how-to/python.md")]
+    struct Python;
+    #[doc = include_str!("../../docs/how-to/async.md")]
+    struct Async;
+    #[doc = include_str!("../../docs/how-to/saga.md")]
+    struct Saga;
+    #[doc = include_str!("../../docs/how-to/own-recorder.md")]
+    struct OwnRecorder;
 }
 
 pub use environment::{Environment, EnvironmentError, Recorders};
