@@ -141,6 +141,86 @@ fn every_page_of_the_book_is_listed_and_its_programs_are_run() {
 }
 
 #[test]
+fn links_between_documents_lead_somewhere() {
+    let files = files();
+    let text = |wanted: &str| {
+        let found = files.iter().find(|(path, _)| path == wanted);
+        found.map(|(_, text)| text.as_str())
+    };
+    let mut broken = Vec::new();
+    for (path, document) in &files {
+        if !path.ends_with(".md") && !path.ends_with("llms.txt") {
+            continue;
+        }
+        let is_elsewhere = |link: &&str| link.contains("://") || link.starts_with("mailto:");
+        for link in links(document)
+            .into_iter()
+            .filter(|link| !is_elsewhere(link))
+        {
+            let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+            let target = match file {
+                "" => path.clone(),
+                _ => resolved(path, file),
+            };
+            let is_there = root().join(&target).exists();
+            let has_heading = heading.is_empty()
+                || text(&target).is_some_and(|text| anchors(text).any(|anchor| anchor == heading));
+            if !is_there || !has_heading {
+                broken.push(format!("{path}: {link}"));
+            }
+        }
+    }
+    assert_none(broken, "links to nothing");
+}
+
+/// What Markdown outside of programs links to, and what a page of the book includes.
+fn links(document: &str) -> Vec<&str> {
+    let mut links = Vec::new();
+    for line in prose(document) {
+        for (mark, end) in [("](", ')'), ("{{#include ", '}')] {
+            let parts = line.split(mark).skip(1);
+            links.extend(parts.filter_map(|part| Some(part.split_once(end)?.0)));
+        }
+    }
+    links
+}
+
+fn prose(document: &str) -> impl Iterator<Item = &str> {
+    let mut is_program = false;
+    document.lines().filter(move |line| {
+        let is_fence = line.trim_start().starts_with("```");
+        is_program ^= is_fence;
+        !is_program && !is_fence
+    })
+}
+
+/// What headings are called in links: small letters, hyphens for spaces, nothing else but letters, digits, `_`, `-`.
+fn anchors(document: &str) -> impl Iterator<Item = String> {
+    let headings = prose(document).filter(|line| line.starts_with('#'));
+    headings.map(|heading| {
+        let title = heading.trim_start_matches('#').trim();
+        let kept = title
+            .chars()
+            .filter(|char| char.is_alphanumeric() || [' ', '_', '-'].contains(char));
+        kept.collect::<String>().to_lowercase().replace(' ', "-")
+    })
+}
+
+/// `link` as it stands in the file `from`, from the root of the project.
+fn resolved(from: &str, link: &str) -> String {
+    let mut folders: Vec<_> = from.split('/').collect();
+    folders.pop();
+    for part in link.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(folders.pop()),
+            part => folders.push(part),
+        }
+    }
+    folders.join("/")
+}
+
+#[test]
 fn every_crate_says_what_it_is_and_follows_the_lints_of_the_workspace() {
     let manifests = files()
         .into_iter()

@@ -22,5 +22,6 @@ mod import;
 mod inspection;
 mod payload_sizes;
 mod process;
+mod reference;
 mod repair;
 mod sample;
