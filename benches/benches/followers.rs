@@ -1,18 +1,21 @@
 //! Followers of the library: how many events a pipeline of two applications and a projection process in a second, and how
 //! soon somebody is woken who waits for what he wrote.
 //!
-//! Each iteration is an event; events are small (a name and two numbers as JSON), ten to an aggregate.
+//! Events are small (a name and two numbers as JSON), ten to an aggregate, a hundred to a save.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use annals::rusqlite::Transaction;
 use annals::{
-    Aggregate, AggregateId, Application, ApplicationRecorder, Clock, Durability, Event,
-    EventSourcedProjection, Failure, FollowOptions, LogRecorder, MemoryRecorder, MemoryRows,
-    MemoryView, Notified, ProcessApplication, ProcessRecorder, Projection, ProjectionRunner, Root,
+    Aggregate, Application, ApplicationRecorder, Clock, Durability, Event, EventSourcedProjection,
+    Failure, FollowOptions, LogRecorder, MemoryRecorder, MemoryRows, MemoryView, Notified,
+    ProcessApplication, ProcessRecorder, Projection, ProjectionRunner, Root, SqliteView,
     SystemClock, policy,
 };
-use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{
+    BenchmarkGroup, Criterion, SamplingMode, Throughput, criterion_group, criterion_main,
+};
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
@@ -58,6 +61,28 @@ impl Projection<View> for Lines {
     ) -> Result<(), Failure> {
         if let OrderEvent::LineAdded { article, quantity } = event.event {
             rows.update(article, |sold| *sold += quantity);
+        }
+        Ok(())
+    }
+}
+
+/// A row for each line.
+struct LineRows;
+
+const SCHEMA: &str =
+    "CREATE TABLE lines (position INTEGER PRIMARY KEY, article INTEGER, quantity INTEGER)";
+
+impl Projection<SqliteView> for LineRows {
+    type Event = OrderEvent;
+
+    fn process(
+        &mut self,
+        event: &Notified<OrderEvent>,
+        rows: &mut Transaction<'_>,
+    ) -> Result<(), Failure> {
+        if let OrderEvent::LineAdded { article, quantity } = event.event {
+            rows.prepare_cached("INSERT INTO lines VALUES (?1, ?2, ?3)")?
+                .execute([event.position, article, quantity].map(u64::cast_signed))?;
         }
         Ok(())
     }
@@ -137,47 +162,89 @@ fn follow(leader: &Application, follower: &Arc<ProcessApplication>) -> EventSour
 
 // ---- Figures ----
 
-fn timed(what: impl FnOnce()) -> Duration {
-    let start_ns = SystemClock.monotonic_ns();
-    what();
-    Duration::from_nanos(SystemClock.monotonic_ns() - start_ns)
+fn now_ns() -> u64 {
+    SystemClock.monotonic_ns()
 }
 
-fn group<'a>(
+fn timed(what: impl FnOnce()) -> Duration {
+    let start_ns = now_ns();
+    what();
+    Duration::from_nanos(now_ns() - start_ns)
+}
+
+/// Rounds of so many events each, every round in a store of its own: what begins and ends a round counts for little.
+fn rounds<'a>(
     criterion: &'a mut Criterion,
     name: &str,
+    events: u64,
 ) -> BenchmarkGroup<'a, criterion::measurement::WallTime> {
     let mut group = criterion.benchmark_group(name);
-    group.sample_size(10).throughput(Throughput::Elements(1));
     group
+        .sample_size(10)
+        .sampling_mode(SamplingMode::Flat)
+        .throughput(Throughput::Elements(events));
+    group
+}
+
+/// Runs `round`, which answers how long its timed part took, so many times.
+fn repeated(rounds: u64, mut round: impl FnMut(&TempDir) -> Duration) -> Duration {
+    (0..rounds)
+        .map(|_| round(&TempDir::new().expect("a directory for temporary files")))
+        .sum()
 }
 
 /// From the first save in one application to the last effect in the other.
 fn pipeline(criterion: &mut Criterion) {
-    let mut group = group(criterion, "pipeline");
+    let mut group = rounds(criterion, "pipeline", EVENTS);
     for (name, store) in STORES {
         group.bench_function(format!("live/{name}"), |bencher| {
-            bencher.iter_custom(|events| {
-                let dir = TempDir::new().expect("a directory for temporary files");
-                let leader = application(store, &dir, "orders");
-                let follower = Arc::new(application(store, &dir, "shipping"));
-                let projection = follow(&leader, &follower);
-                timed(|| {
-                    let last = save(&leader, events);
-                    projection.wait(last, PATIENCE).expect("it goes on");
+            bencher.iter_custom(|count| {
+                repeated(count, |dir| {
+                    let leader = application(store, dir, "orders");
+                    let follower = Arc::new(application(store, dir, "shipping"));
+                    let projection = follow(&leader, &follower);
+                    timed(|| {
+                        let last = save(&leader, EVENTS);
+                        projection.wait(last, PATIENCE).expect("it goes on");
+                    })
                 })
             });
         });
         group.bench_function(format!("catch_up/{name}"), |bencher| {
-            bencher.iter_custom(|events| {
-                let dir = TempDir::new().expect("a directory for temporary files");
-                let leader = application(store, &dir, "orders");
-                let follower = Arc::new(application(store, &dir, "shipping"));
-                let last = save(&leader, events);
-                settle(&**leader.recorder(), last);
-                timed(|| {
-                    let projection = follow(&leader, &follower);
-                    projection.wait(last, PATIENCE).expect("it goes on");
+            bencher.iter_custom(|count| {
+                repeated(count, |dir| {
+                    let leader = application(store, dir, "orders");
+                    let follower = Arc::new(application(store, dir, "shipping"));
+                    let last = save(&leader, EVENTS);
+                    settle(&**leader.recorder(), last);
+                    timed(|| {
+                        let projection = follow(&leader, &follower);
+                        projection.wait(last, PATIENCE).expect("it goes on");
+                    })
+                })
+            });
+        });
+    }
+    group.finish();
+}
+
+/// What it costs who saves, a buffered event at a time, that somebody follows.
+fn followed(criterion: &mut Criterion) {
+    const SAVES: u64 = 20_000;
+    let mut group = rounds(criterion, "saves_of_one", SAVES);
+    for (name, is_followed) in [("alone/log", false), ("followed/log", true)] {
+        group.bench_function(name, |bencher| {
+            bencher.iter_custom(|count| {
+                repeated(count, |dir| {
+                    let leader = application(Store::Log, dir, "orders");
+                    let view = Arc::new(View::new());
+                    let runner = ProjectionRunner::builder("orders", &leader, view, Lines);
+                    let _runner = is_followed.then(|| runner.start().expect("both are open"));
+                    timed(|| {
+                        for _ in 0..SAVES {
+                            one_line(&leader, Durability::Buffered);
+                        }
+                    })
                 })
             });
         });
@@ -187,59 +254,113 @@ fn pipeline(criterion: &mut Criterion) {
 
 /// All that there is, into an empty view.
 fn projection(criterion: &mut Criterion) {
-    let mut group = group(criterion, "projection");
+    let mut group = rounds(criterion, "projection", EVENTS);
     for (name, store) in STORES {
         group.bench_function(format!("memory_view/{name}"), |bencher| {
-            bencher.iter_custom(|events| {
-                let dir = TempDir::new().expect("a directory for temporary files");
-                let leader = application(store, &dir, "orders");
-                let last = save(&leader, events);
-                settle(&**leader.recorder(), last);
-                let view = Arc::new(View::new());
-                timed(|| {
-                    let runner = ProjectionRunner::builder("orders", &leader, view, Lines);
-                    let runner = runner.start().expect("both are open");
-                    runner.wait(last, PATIENCE).expect("it goes on");
+            bencher.iter_custom(|count| {
+                repeated(count, |dir| {
+                    let view = Arc::new(View::new());
+                    catch_up(store, dir, view, Lines)
                 })
             });
         });
     }
+    // Both files on the same disk; a transaction of the view is durable when it ends.
+    group.bench_function("sqlite_view/log", |bencher| {
+        bencher.iter_custom(|count| {
+            repeated(count, |dir| {
+                let view = SqliteView::open(dir.path().join("view"), SCHEMA).expect("a fresh file");
+                catch_up(Store::Log, dir, Arc::new(view), LineRows)
+            })
+        });
+    });
     group.finish();
 }
 
-/// From a save to the end of the wait for it: the median of each sample.
+fn catch_up<V: annals::View>(
+    store: Store,
+    dir: &TempDir,
+    view: Arc<V>,
+    lines: impl Projection<V>,
+) -> Duration {
+    let leader = application(store, dir, "orders");
+    let last = save(&leader, EVENTS);
+    settle(&**leader.recorder(), last);
+    timed(|| {
+        let runner = ProjectionRunner::builder("orders", &leader, view, lines);
+        let runner = runner.start().expect("both are open");
+        runner.wait(last, PATIENCE).expect("it goes on");
+    })
+}
+
+/// The median of what passes between a save and the end of the wait for its effect.
+///
+/// `after_save` is timed from where the save returns. A durable save returns when its follower has been woken too, and
+/// often has done its work: so `with_save` times both, and `save_alone` the save with nobody following. `buffered` is
+/// timed from where a buffered save returns: it holds the sync that the follower waits for.
 fn wake_up(criterion: &mut Criterion) {
-    let mut group = group(criterion, "wait");
+    let mut group = criterion.benchmark_group("wait_p50");
+    group.sample_size(10).sampling_mode(SamplingMode::Flat);
     for (name, store) in STORES {
         let dir = TempDir::new().expect("a directory for temporary files");
         let leader = application(store, &dir, "orders");
+        group.bench_function(format!("save_alone/{name}"), |bencher| {
+            bencher.iter_custom(|waits| {
+                median(waits, || {
+                    timed(|| {
+                        one_line(&leader, Durability::Sync);
+                    })
+                })
+            });
+        });
         let view = Arc::new(View::new());
         let runner = ProjectionRunner::builder("orders", &leader, view, Lines);
         let runner = runner.start().expect("both are open");
-        group.bench_function(format!("p50/{name}"), |bencher| {
+        let wait = |position| runner.wait(position, PATIENCE).expect("it goes on");
+        wait(one_line(&leader, Durability::Sync));
+        group.bench_function(format!("with_save/{name}"), |bencher| {
             bencher.iter_custom(|waits| {
-                let mut waited: Vec<Duration> = (0..waits)
-                    .map(|_| {
-                        let id: AggregateId = leader.new_id();
-                        let (article, quantity) = (1, 1);
-                        let line = OrderEvent::LineAdded { article, quantity };
-                        let mut order = Root::<Order>::new(id, line).expect("it begins with any");
-                        // Durable when it returns: what is timed is the way from there.
-                        let saved = leader.save_with(&mut order, Durability::Sync);
-                        let position = saved.expect("nobody else writes")[0].position;
-                        timed(|| runner.wait(position, PATIENCE).expect("it goes on"))
-                    })
-                    .collect();
-                waited.sort_unstable();
-                let median = waited[waited.len() / 2];
-                median.saturating_mul(u32::try_from(waits).unwrap_or(u32::MAX))
+                median(waits, || {
+                    timed(|| wait(one_line(&leader, Durability::Sync)))
+                })
             });
         });
+        for (kind, durability) in [
+            ("after_save", Durability::Sync),
+            ("buffered", Durability::Buffered),
+        ] {
+            group.bench_function(format!("{kind}/{name}"), |bencher| {
+                bencher.iter_custom(|waits| {
+                    median(waits, || {
+                        let position = one_line(&leader, durability);
+                        timed(|| wait(position))
+                    })
+                });
+            });
+        }
     }
     group.finish();
 }
 
+/// An event of its own aggregate; answers its position.
+fn one_line(application: &Application, durability: Durability) -> u64 {
+    let (article, quantity) = (1, 1);
+    let line = OrderEvent::LineAdded { article, quantity };
+    let mut order = Root::<Order>::new(application.new_id(), line).expect("it begins with any");
+    let saved = application.save_with(&mut order, durability);
+    saved.expect("nobody else writes")[0].position
+}
+
+/// As if each of so many had taken the median.
+fn median(count: u64, mut once: impl FnMut() -> Duration) -> Duration {
+    let mut all: Vec<Duration> = (0..count).map(|_| once()).collect();
+    all.sort_unstable();
+    all[all.len() / 2].saturating_mul(u32::try_from(count).unwrap_or(u32::MAX))
+}
+
+/// Events of a round.
+const EVENTS: u64 = 100_000;
 const PATIENCE: Duration = Duration::from_secs(60);
 
-criterion_group!(benches, pipeline, projection, wake_up);
+criterion_group!(benches, pipeline, followed, projection, wake_up);
 criterion_main!(benches);

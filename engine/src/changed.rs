@@ -43,14 +43,19 @@ impl Changed {
         if is_planted(Bug::DropWakeUp) {
             return;
         }
-        // Who waits raises the flag before it looks at the state, the notifier changes the state before it
-        // looks at the flag: one of the two sees the other. Both sides use the total order for that.
-        fence(Ordering::SeqCst);
-        if self.has_waiting.load(Ordering::SeqCst) {
+        if self.has_waiting() {
             self.is_due.store(true, Ordering::SeqCst);
             let _waiting = self.waiting.lock();
             self.condition.notify_all();
         }
+    }
+
+    /// Whether anybody waits, who has not seen what the caller has changed.
+    pub(crate) fn has_waiting(&self) -> bool {
+        // Who waits raises the flag before it looks at the state, the caller changes the state before it
+        // looks at the flag: one of the two sees the other. Both sides use the total order for that.
+        fence(Ordering::SeqCst);
+        self.has_waiting.load(Ordering::SeqCst)
     }
 
     /// Wakes the tasks that waited when the log changed. The caller holds no lock.

@@ -45,6 +45,8 @@ pub(crate) enum Job {
     PrepareSpare(u64),
     /// Sync buffered events once they have waited for as long as the options say.
     SyncSoon,
+    /// Sync buffered events: a follower waits for them.
+    SyncAwaited,
     /// Sync buffered events: there are many.
     SyncNow,
     /// Fold into the heads what is not folded yet: there is nothing else to do.
@@ -56,7 +58,12 @@ pub(crate) enum Job {
 impl Job {
     /// Whether it is one for the thread whose jobs are short.
     fn is_short(self) -> bool {
-        matches!(self, Self::SyncSoon | Self::SyncNow | Self::NameSealed)
+        self.waits_to_sync() || matches!(self, Self::SyncNow | Self::NameSealed)
+    }
+
+    /// Whether it is a sync that comes later.
+    fn waits_to_sync(self) -> bool {
+        matches!(self, Self::SyncSoon | Self::SyncAwaited)
     }
 }
 
@@ -178,13 +185,13 @@ impl Housekeeper {
         take_up(
             inner,
             match job {
-                Some(Job::SyncSoon) => Job::SyncNow,
+                Some(job) if job.waits_to_sync() => Job::SyncNow,
                 Some(job) => job,
                 None => Job::Fold,
             },
         );
-        if job == Some(Job::SyncSoon) {
-            self.requested.lock().remove(&Job::SyncSoon);
+        if let Some(job) = job.filter(|job| job.waits_to_sync()) {
+            self.requested.lock().remove(&job);
         }
         job.is_some()
     }
@@ -312,26 +319,44 @@ fn run(inner: &Inner, jobs: &Receiver<Job>) {
 
 /// Does the short jobs.
 fn run_short(inner: &Inner, jobs: &Receiver<Job>) {
-    let mut sync_is_due = false;
+    let now_ns = || inner.options.clock.monotonic_ns();
+    let mut due_ns: Option<u64> = None;
+    // A follower waits for a sync only as long again as the one before it took: more to a sync, and half of the device
+    // and of this processor for those who write. Where syncs are slow they come seldom.
+    let mut rested_ns = 0;
     loop {
-        // A sync that is due soon waits for a quiet time of the thread, not of the log.
-        let job = match sync_is_due {
-            true => jobs.recv_timeout(inner.options.buffered_sync_after),
-            false => jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        let job = match due_ns {
+            Some(due) => jobs.recv_timeout(Duration::from_nanos(due.saturating_sub(now_ns()))),
+            None => jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
         };
         let job = match job {
             Ok(Job::Stop) | Err(RecvTimeoutError::Disconnected) => return,
-            Ok(Job::SyncSoon) => {
-                sync_is_due = true;
-                inner.housekeeper.requested.lock().remove(&Job::SyncSoon);
+            Ok(job) if job.waits_to_sync() => {
+                inner.housekeeper.requested.lock().remove(&job);
+                let at = match job {
+                    Job::SyncAwaited => rested_ns,
+                    _ => now_ns().saturating_add(nanos(inner.options.buffered_sync_after)),
+                };
+                due_ns = Some(due_ns.map_or(at, |due| due.min(at)));
                 continue;
             }
             Ok(job) => job,
             Err(RecvTimeoutError::Timeout) => Job::SyncNow,
         };
-        sync_is_due &= job != Job::SyncNow;
+        if job != Job::SyncNow {
+            take_up(inner, job);
+            continue;
+        }
+        due_ns = None;
+        let start_ns = now_ns();
         take_up(inner, job);
+        let end_ns = now_ns();
+        rested_ns = end_ns.saturating_add(end_ns.saturating_sub(start_ns));
     }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn take_up(inner: &Inner, job: Job) {
@@ -366,7 +391,7 @@ fn do_job(inner: &Inner, job: Job) {
         Job::NameSealed => name_sealed(inner),
         Job::SyncNow => inner.sync_behind(),
         Job::Fold => fold_when_due(inner, true),
-        Job::SyncSoon | Job::Stop => Ok(()),
+        Job::SyncSoon | Job::SyncAwaited | Job::Stop => Ok(()),
     };
     if let Err(error) = done {
         tracing::warn!(?job, %error, "housekeeping failed; the next open makes up for it");

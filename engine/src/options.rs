@@ -120,7 +120,9 @@ impl LogOptions {
         self
     }
 
-    /// How long a [buffered](crate::Durability::Buffered) append may stay without a sync. Default 100 ms.
+    /// How long a [buffered](crate::Durability::Buffered) append may stay without a sync. Default 100 ms. Sooner when a
+    /// follower waits for it, which is shown nothing that is not durable: then syncs follow each other, with pauses as
+    /// long as they are.
     pub fn buffered_sync_after(mut self, after: Duration) -> Self {
         self.buffered_sync_after = after;
         self

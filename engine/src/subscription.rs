@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::event::RecordedEvent;
+use crate::housekeeping::Job;
 use crate::log::Inner;
 use crate::query::{Direction, Query};
 use crate::view::{Events, View};
@@ -210,11 +211,16 @@ impl Subscription {
         }
     }
 
-    /// Whether looking again may find something.
+    /// Whether looking again may find something; asked by who is about to wait. What is only buffered is then synced
+    /// without waiting for the timer, which is for logs that nobody follows.
     pub(crate) fn has_more(&self) -> bool {
-        self.inner.head_for(self.visibility) > self.looked_at
+        let has_more = self.inner.head_for(self.visibility) > self.looked_at
             || self.is_stopped()
-            || self.inner.follower.has_failed_since(self.failure_told)
+            || self.inner.follower.has_failed_since(self.failure_told);
+        if !has_more && self.inner.head_for(Visibility::Buffered) > self.looked_at {
+            self.inner.housekeeper.request(Job::SyncAwaited);
+        }
+        has_more
     }
 
     #[cfg(feature = "stream")]

@@ -35,6 +35,7 @@ use crate::prepared::PreparedBatch;
 use crate::recovery::LOOKED_AT_BEHIND_CLOSE;
 use crate::retry::{Search, recognise};
 use crate::segment::Segment;
+use crate::subscription::Visibility;
 use crate::version_cache::VersionCache;
 
 mod group;
@@ -582,9 +583,11 @@ impl Writer {
     /// Has buffered events synced behind the appends, and waits for that only when it falls far behind.
     fn bound_unsynced(&mut self, inner: &Inner) -> io::Result<()> {
         let has_thread = inner.options.background;
+        let is_waited_for = || inner.changed(Visibility::Durable).has_waiting();
         let job = match self.unsynced {
             0 => return Ok(()),
-            1..BUFFERED_LEN_MAX => Job::SyncSoon,
+            1..BUFFERED_LEN_MAX if !is_waited_for() => Job::SyncSoon,
+            1..BUFFERED_LEN_MAX => Job::SyncAwaited,
             BUFFERED_LEN_MAX..BUFFERED_LEN_LIMIT if has_thread => Job::SyncNow,
             _ => {
                 if has_thread {

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 
-use annals_engine::{Error, Log, Query, QueryItem, Update};
+use annals_engine::{Batch, Durability, Error, Log, Query, QueryItem, Update};
 use annals_segments::MemoryDisk;
 use annals_tests::log_files::{self, DIR};
 use annals_tests::{event, small_log};
@@ -133,6 +133,33 @@ fn a_stream_catches_up_then_follows_and_ends_when_it_is_stopped() {
         assert_eq!(told, [1, 1, 2, 3, 4]);
         assert!(next(&mut stream).await.is_none(), "it stays ended");
     });
+}
+
+#[test]
+fn a_task_that_waits_for_buffered_events_is_shown_them_without_the_timer() {
+    let options = Log::options()
+        .disk(MemoryDisk::default())
+        .buffered_sync_after(std::time::Duration::from_secs(3_600));
+    let log = options.open(DIR).unwrap();
+    fn append(log: &Log) -> u64 {
+        let batch = Batch::from(event("a", "Was", "")).durability(Durability::Buffered);
+        log.append(batch).unwrap().last
+    }
+    let mut stream = log.subscribe(0, Query::all()).into_stream();
+    for _ in 0..20 {
+        // Before it waits, and while it does.
+        for position in [append(&log), append(&log)] {
+            let shown = block_on(next(&mut stream)).unwrap().unwrap();
+            assert_eq!(shown.position, position);
+        }
+        let appending = log.clone();
+        let appended = std::thread::spawn(move || {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+            append(&appending)
+        });
+        let shown = block_on(next(&mut stream)).unwrap().unwrap();
+        assert_eq!(shown.position, appended.join().unwrap());
+    }
 }
 
 #[test]

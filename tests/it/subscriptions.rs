@@ -144,6 +144,38 @@ fn buffered_events_are_seen_at_once_by_those_who_asked_for_them_only() {
     assert_eq!(log.durable_head(), 1);
 }
 
+#[test]
+fn who_waits_for_buffered_events_is_shown_them_without_the_timer() {
+    const NEVER: Duration = Duration::from_secs(3_600);
+    const PATIENCE: Duration = Duration::from_secs(60);
+    let options = Log::options()
+        .disk(MemoryDisk::default())
+        .buffered_sync_after(NEVER);
+    let log = options.open(DIR).unwrap();
+    let buffered = || Batch::from(event("a", "Was", "")).durability(Durability::Buffered);
+    let mut following = log.subscribe(0, Query::all());
+    // It waits after the append, then before it.
+    log.append(buffered()).unwrap();
+    for position in 1..=20 {
+        let shown = following.next_timeout(PATIENCE).unwrap().unwrap();
+        assert_eq!(shown.position, position);
+        assert!(log.durable_head() >= position);
+        let appending = log.clone();
+        let appended = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(position % 3));
+            appending.append(buffered()).unwrap();
+        });
+        if position % 2 == 0 {
+            appended.join().unwrap();
+        }
+    }
+    // The next one nobody waits for, and the timer is not due.
+    following.next_timeout(PATIENCE).unwrap().unwrap();
+    log.append(buffered()).unwrap();
+    std::thread::sleep(Duration::from_millis(50));
+    assert_eq!((log.head(), log.durable_head()), (22, 21));
+}
+
 /// A log of many segments whose events have tags of every frequency.
 fn long_log(disk: &MemoryDisk) -> Log {
     let log = small_log(disk.clone(), 1).open(DIR).unwrap();
