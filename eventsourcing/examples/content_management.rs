@@ -2,18 +2,21 @@
 //!
 //! What to see here:
 //! - A rule over many pages (no two have one slug) needs something that all of them meet at: an aggregate for each slug,
-//!   whose id is made of the slug. It is found without an index, and two pages that want it meet in one save.
+//!   whose id is made of the slug (`AggregateId::named`). It is found without an index, and of two pages that want it one
+//!   gets it: the other save is a conflict.
 //! - A save is atomic over aggregates of several types: a page and its slugs change together or not at all.
-//! - Who did it stands in the metadata, beside the content; the aggregate's rules know nothing of users.
+//! - Who did it stands in the metadata, beside the content: a `MetadataScope` around each request says so once, and
+//!   neither the rules nor the code between know of users.
 //! - The history of a page is a list of its events; a snapshot every few edits keeps loading it cheap.
 //!
 //! `cargo run -p annals --example content_management`
 
 use annals::{
-    Aggregate, AggregateId, Application, ApplicationBuilder, DomainError, Event, Metadata, Root,
-    SelectEvents, Snapshot,
+    Aggregate, AggregateId, Application, ApplicationBuilder, DomainError, Event, MetadataScope,
+    Root, SelectEvents, Snapshot,
 };
 use serde::{Deserialize, Serialize};
+use uuid::{Uuid, uuid};
 
 // ---- A page ----
 
@@ -141,13 +144,11 @@ struct Site<'a> {
 
 impl Site<'_> {
     fn create(&self, title: &str, slug: &str) -> Result<AggregateId, Refused> {
+        let _signed = self.sign();
         let id = self.app.new_id();
         let mut place = self.claim(slug, &id)?;
         let (title, slug) = (title.to_owned(), slug.to_owned());
         let mut page = Root::<Page>::new(id.clone(), PageEvent::Created { title, slug })?;
-        // So that the history says who created it, too.
-        let title = page.title.clone();
-        page.trigger_with(PageEvent::Titled { title }, self.signed());
         self.app.save((&mut page, &mut place))?;
         Ok(id)
     }
@@ -162,12 +163,22 @@ impl Site<'_> {
         Ok(self.app.repository().get(id)?)
     }
 
+    fn retitle(&self, slug: &str, title: &str) -> Result<(), Refused> {
+        let _signed = self.sign();
+        let mut page = self.page(slug)?;
+        let title = title.to_owned();
+        page.trigger(PageEvent::Titled { title });
+        self.app.save(&mut page)?;
+        Ok(())
+    }
+
     fn write(&self, slug: &str, body: &str) -> Result<(), Refused> {
+        let _signed = self.sign();
         let id = self.page(slug)?.id().clone();
         self.app.edit::<Page, _>(&id, |page| {
             if page.body != body {
                 let body = body.to_owned();
-                page.trigger_with(PageEvent::Edited { body }, self.signed());
+                page.trigger(PageEvent::Edited { body });
             }
             Ok::<_, annals::Error>(())
         })?;
@@ -176,12 +187,13 @@ impl Site<'_> {
 
     /// Three aggregates in one save: at no moment is the page without a place, or in two.
     fn rename(&self, from: &str, to: &str) -> Result<(), Refused> {
+        let _signed = self.sign();
         let mut page = self.page(from)?;
         let mut new_place = self.claim(to, page.id())?;
         let mut old_place = self.app.repository().get::<Slug>(&slug_id(from)?)?;
         old_place.trigger(SlugEvent::Released);
         let slug = to.to_owned();
-        page.trigger_with(PageEvent::Moved { slug }, self.signed());
+        page.trigger(PageEvent::Moved { slug });
         self.app.save((&mut page, &mut old_place, &mut new_place))?;
         Ok(())
     }
@@ -201,16 +213,20 @@ impl Site<'_> {
         }
     }
 
-    fn signed(&self) -> Metadata {
-        Metadata::from([("user".to_owned(), self.user.to_owned())])
+    /// All that is saved while this lives is the user's.
+    fn sign(&self) -> MetadataScope {
+        MetadataScope::enter([("user", self.user)])
     }
 }
+
+/// Where the ids of slugs come from. Never to be changed: they would all be others.
+const SLUGS: Uuid = uuid!("0f6d9f6e-3c0e-4a51-9f0b-2f1a6c7d8e90");
 
 /// The id of a slug is made of the slug, in a namespace of its own: nothing has to be looked up to find it.
 fn slug_id(slug: &str) -> Result<AggregateId, Refused> {
     let is_plain = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
     match (1..=100).contains(&slug.len()) && slug.bytes().all(is_plain) {
-        true => Ok(AggregateId::text(format!("slug/{slug}"))?),
+        true => Ok(AggregateId::named(&SLUGS, slug)),
         false => Err(Refused::NoSlug(slug.to_owned())),
     }
 }
@@ -255,6 +271,7 @@ fn main() -> Result<(), Refused> {
         Err(Refused::SlugTaken(_))
     ));
 
+    ann.retitle("welcome", "Welcome!")?;
     ann.rename("welcome", "home")?;
     assert!(matches!(bob.page("welcome"), Err(Refused::NoSuchPage(_))));
     // What was released can be claimed again.
@@ -289,11 +306,11 @@ mod tests {
         let app = site_in_memory().unwrap();
         let id = user(&app, "ann").create("T", "t").unwrap();
         user(&app, "bob").write("t", "body").unwrap();
-        user(&app, "bob").write("t", "body").unwrap();
+        user(&app, "ann").retitle("t", "Title").unwrap();
         let expected = [
-            "page.created by nobody",
-            "page.titled by ann",
+            "page.created by ann",
             "page.edited by bob",
+            "page.titled by ann",
         ];
         assert_eq!(history(&app, &id).unwrap(), expected);
     }

@@ -110,10 +110,14 @@ impl Application {
         roots: &mut [&mut dyn AnyRoot],
         durability: Durability,
     ) -> Result<Vec<Recording>, Error> {
-        let (events, receipts) = self.prepare(roots)?;
+        let mut events = self.prepare(roots)?;
         if events.is_empty() {
             return Ok(Vec::new());
         }
+        self.mapper
+            .link(&*self.recorder, &mut events)
+            .map_err(Error::persistence("save"))?;
+        let receipts = events.iter().map(Recording::of).collect();
         let recorded = self
             .recorder
             .insert_events(events, durability)
@@ -124,22 +128,15 @@ impl Application {
         Ok(recordings)
     }
 
-    /// The pending events as they are stored, and what is known of each before it is.
-    fn prepare(
-        &self,
-        roots: &mut [&mut dyn AnyRoot],
-    ) -> Result<(Vec<StoredEvent>, Vec<Recording>), Error> {
+    /// The pending events as they are stored, but for their [links](Mapper::link).
+    fn prepare(&self, roots: &mut [&mut dyn AnyRoot]) -> Result<Vec<StoredEvent>, Error> {
         self.check_open("save")?;
         let mut events = Vec::new();
         for root in roots {
             root.store(&self.mapper, &|| self.new_event_id(), &mut events)
                 .map_err(Error::persistence("save"))?;
         }
-        self.mapper
-            .link(&*self.recorder, &mut events)
-            .map_err(Error::persistence("save"))?;
-        let receipts = events.iter().map(Recording::of).collect();
-        Ok((events, receipts))
+        Ok(events)
     }
 
     /// Tells the roots that their events are stored, and takes the snapshots that are due.

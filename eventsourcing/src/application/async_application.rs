@@ -184,10 +184,12 @@ impl AsyncApplication {
         roots: &mut [&mut dyn AnyRoot],
         durability: Durability,
     ) -> Result<Vec<Recording>, Error> {
-        let (events, receipts) = self.application.prepare(roots)?;
+        let events = self.application.prepare(roots)?;
         if events.is_empty() {
             return Ok(Vec::new());
         }
+        let events = self.link(events).await?;
+        let receipts = events.iter().map(Recording::of).collect();
         let recorded = self.insert(events, durability).await?;
         let mut snapshots = Vec::new();
         let recordings = self
@@ -198,6 +200,21 @@ impl AsyncApplication {
             unblock(move || application.keep_snapshots(snapshots)).await;
         }
         Ok(recordings)
+    }
+
+    /// As [`Mapper::link`](crate::Mapper::link), which reads the recorder, as loads do.
+    async fn link(&self, mut events: Vec<StoredEvent>) -> Result<Vec<StoredEvent>, Error> {
+        let Application {
+            mapper, recorder, ..
+        } = &*self.application;
+        let linked = match mapper.is_chained() && recorder.blocks() {
+            false => mapper.link(&**recorder, &mut events).map(|()| events),
+            true => {
+                let (mapper, recorder) = (mapper.clone(), recorder.clone());
+                unblock(move || mapper.link(&*recorder, &mut events).map(|()| events)).await
+            }
+        };
+        linked.map_err(Error::persistence("save"))
     }
 
     async fn insert(

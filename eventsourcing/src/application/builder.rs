@@ -123,7 +123,8 @@ impl ApplicationBuilder {
         self.application.retries.check()?;
         self.application.snapshots.check()?;
         let cache = self.cache.map(CacheOptions::check).transpose()?;
-        self.application.cache = cache.map(Cache::new);
+        let mapper = &self.application.mapper;
+        self.application.cache = cache.map(|options| Cache::new(options, mapper.clone()));
         Ok(self.application)
     }
 }

@@ -4,6 +4,7 @@
 //!   waits for a moment, then goes to the store: so nobody waits for ever, and nothing that a decision does, the use of
 //!   the same aggregate included, can lock up.
 //! - What comes back is the aggregate as it is stored: one with events that were not saved is dropped.
+//! - Nothing is lent that was read before a key was erased.
 //! - Who saves without having been lent the aggregate makes what is lent stale: it is dropped when it comes back.
 
 use std::any::{Any, TypeId};
@@ -16,6 +17,7 @@ use parking_lot::{Condvar, Mutex};
 use super::Error;
 use super::lru::Lru;
 use crate::domain::{Aggregate, AggregateId, Root};
+use crate::persistence::Mapper;
 
 /// Which aggregates an application keeps in memory, and when it believes them.
 ///
@@ -81,6 +83,8 @@ impl CacheOptions {
 /// See the module.
 pub(super) struct Cache {
     options: CacheOptions,
+    /// Knows when a key was erased.
+    mapper: Mapper,
     places: Mutex<Places>,
     returned: Condvar,
 }
@@ -90,6 +94,8 @@ struct Places {
     /// How often an aggregate has been lent.
     lent: u64,
     waiting: usize,
+    /// Erasures of keys that nothing here is from before of.
+    erasures: u64,
 }
 
 /// One id may stand for aggregates of several types.
@@ -123,14 +129,16 @@ impl fmt::Debug for Cache {
 }
 
 impl Cache {
-    pub(super) fn new(options: CacheOptions) -> Self {
+    pub(super) fn new(options: CacheOptions, mapper: Mapper) -> Self {
         Self {
             options,
             places: Mutex::new(Places {
                 slots: Lru::new(),
                 lent: 0,
                 waiting: 0,
+                erasures: mapper.erasures(),
             }),
+            mapper,
             returned: Condvar::new(),
         }
     }
@@ -163,6 +171,7 @@ impl Cache {
                 .wait_while_for(&mut places, |places| in_use_by(places).is_some(), wait);
             places.waiting -= 1;
         }
+        let erased = self.forget_erased(&mut places);
         places.lent += 1;
         let user = User {
             thread,
@@ -178,13 +187,26 @@ impl Cache {
         };
         drop(places);
         // Not under the lock: dropping an aggregate runs its code.
-        drop(dropped);
+        drop((dropped, erased));
         Lent {
             cache: self,
             key,
             user,
             root: root.and_then(|root| root.downcast().ok()),
         }
+    }
+
+    /// Forgets everything, if a key was erased since the last time: which aggregates hold something of it only they know.
+    /// What is lent is forgotten when it comes back.
+    fn forget_erased(&self, places: &mut Places) -> Vec<Slot> {
+        let erasures = self.mapper.erasures();
+        if std::mem::replace(&mut places.erasures, erasures) == erasures {
+            return Vec::new();
+        }
+        places.slots.take_all(|slot| {
+            slot.is_stale = slot.lent_to.is_some();
+            !slot.is_stale
+        })
     }
 
     /// Makes a place for an aggregate that is about to be loaded; answers the one that had to go.

@@ -62,6 +62,14 @@ impl<K: Clone + Eq + Hash, V> Lru<K, V> {
         before
     }
 
+    /// Takes out the values for which `is_to_go` holds; it may change those that stay.
+    pub(super) fn take_all(&mut self, mut is_to_go: impl FnMut(&mut V) -> bool) -> Vec<V> {
+        let to_go = self.entries.iter_mut();
+        let to_go = to_go.filter_map(|(key, entry)| is_to_go(&mut entry.value).then_some(key));
+        let to_go: Vec<K> = to_go.cloned().collect();
+        to_go.iter().filter_map(|key| self.remove(key)).collect()
+    }
+
     pub(super) fn remove(&mut self, key: &K) -> Option<V> {
         let entry = self.entries.remove(key)?;
         self.uses.remove(&entry.used);

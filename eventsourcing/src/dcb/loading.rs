@@ -7,7 +7,7 @@
 use super::model::sealed::Leaf;
 use super::snapshot::Shelf;
 use super::{DcbApplication, DcbError, Models, Perspective};
-use crate::persistence::{Found, PersistenceError, Query, SnapshotRecorder};
+use crate::persistence::{Found, Query, SnapshotRecorder};
 
 impl DcbApplication {
     /// What models see now, all of them at the same moment.
@@ -110,11 +110,10 @@ impl DcbApplication {
                 }
                 _ => return Ok(None),
             },
-            // Dropped, it may be: then what lies behind the snapshot can be read, or this fails as well.
-            Err(DcbError::Persistence {
-                source: PersistenceError::Store { .. },
-                ..
-            }) => self.read(boundary, position)?,
+            // Dropped: then what lies behind the snapshot can be read, or this fails as well.
+            Err(DcbError::Persistence { source, .. }) if source.is_expired() => {
+                self.read(boundary, position)?
+            }
             Err(error) => return Err(error),
         };
         Ok(leaf.restore(snapshot.state).is_ok().then_some(found))

@@ -31,6 +31,7 @@ mod secret_key;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use annals_segments::{Random, SystemRandom};
 use parking_lot::Mutex;
@@ -70,6 +71,7 @@ pub struct Encryption {
     store: Option<Arc<dyn KeyStore>>,
     random: Arc<dyn Random>,
     recent: Mutex<Recent>,
+    erasures: AtomicU64,
 }
 
 impl Encryption {
@@ -82,6 +84,7 @@ impl Encryption {
             store: None,
             random: Arc::new(SystemRandom::default()),
             recent: Mutex::default(),
+            erasures: AtomicU64::new(0),
         };
         encryption.with(Aes256Gcm)
     }
@@ -292,7 +295,13 @@ impl Sealer for Encryption {
             .map_err(|source| NoKey::Store(source).on_store(aggregate));
         // Even if the store failed: it may have erased it all the same.
         self.recent.lock().forget(aggregate);
+        // Behind both: what was read before them is not believed after this.
+        self.erasures.fetch_add(1, Ordering::AcqRel);
         erased
+    }
+
+    fn erasures(&self) -> u64 {
+        self.erasures.load(Ordering::Acquire)
     }
 
     fn rewrap_keys(&self) -> Result<u64, PersistenceError> {

@@ -310,6 +310,17 @@ pub enum PersistenceError {
         key_id: u32,
     },
 
+    /// What is asked for lies, or may lie, below the first position that the store has kept: the oldest events were
+    /// dropped from it. Nothing was stored.
+    #[error(
+        "events below position {first} have been dropped, and the answer rests on them; start at position {first}, or \
+         from a snapshot"
+    )]
+    Expired {
+        /// First position that is retained.
+        first: u64,
+    },
+
     /// An event that belongs to no aggregate was read as one of an aggregate.
     #[error(
         "stored event {topic:?}: belongs to no aggregate, expected one; read it as a notification"
@@ -388,6 +399,11 @@ impl PersistenceError {
     /// Whether a follower has processed this position before: to decide again would do it twice. Skip it.
     pub fn is_processed(&self) -> bool {
         matches!(self, Self::TrackingConflict { .. })
+    }
+
+    /// Whether the answer rests on events that were dropped from the store.
+    pub fn is_expired(&self) -> bool {
+        matches!(self, Self::Expired { .. })
     }
 
     /// Whether the recorder has been closed.

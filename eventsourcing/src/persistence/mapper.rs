@@ -244,8 +244,9 @@ impl Mapper {
     /// # assert!(annals::topics_of::<Patient>().contains(annals::ERASED_TOPIC));
     /// ```
     ///
-    /// What programs have in memory stays there: aggregates in the hand or in a cache, and, in other processes, keys they
-    /// have used. Topics, tags and metadata are not erased, nor what was stored before aggregates had keys of their own.
+    /// [Caches](crate::ApplicationBuilder::cache) of applications with this mapper or a clone of it begin anew. What else
+    /// programs have in memory stays there: aggregates in the hand, and, in other processes, caches and the keys they have
+    /// used. Topics, tags and metadata are not erased, nor what was stored before aggregates had keys of their own.
     ///
     /// # Errors
     /// [`PersistenceError::KeyStore`], also when there is none. Then it may or may not be erased; erase again.
@@ -258,6 +259,11 @@ impl Mapper {
                     .into(),
             }),
         }
+    }
+
+    /// How often a key was [erased](Mapper::erase_key): what was read before may hold what is gone.
+    pub(crate) fn erasures(&self) -> u64 {
+        self.payloads.keys().map_or(0, |keys| keys.erasures())
     }
 
     /// Brings all aggregates' own keys under the newest key of the ring, so that older ones can be retired; answers how
@@ -281,6 +287,12 @@ impl Mapper {
     pub fn hash_chain(self) -> Self {
         let is_chained = true;
         Self { is_chained, ..self }
+    }
+
+    /// Whether [`Mapper::link`] reads the recorder.
+    #[cfg(feature = "async")]
+    pub(crate) fn is_chained(&self) -> bool {
+        self.is_chained
     }
 
     /// The last step before events are stored in `recorder` together, in this order: it links them into the [hash

@@ -69,6 +69,10 @@ impl MetadataScope {
         let mut metadata = Self::current();
         let entries = entries.into_iter();
         metadata.extend(entries.map(|(key, value)| (key.into(), value.into())));
+        Self::begin(metadata)
+    }
+
+    fn begin(metadata: Metadata) -> Self {
         SCOPES.with_borrow_mut(|scopes| {
             scopes.push(metadata);
             Self {
@@ -86,10 +90,16 @@ impl MetadataScope {
     /// Events are effects of this one: its id becomes their causation id, and its correlation id theirs, or its own id
     /// when it has none.
     ///
-    /// What processes events enters it around each: so what a policy does is correlated by itself, however many
+    /// A policy is called within such a scope, and no other: what it does is correlated by itself, however many
     /// processes it goes through.
     pub fn caused_by(cause: &StoredEvent) -> Self {
         Self::enter(of_effects(cause))
+    }
+
+    /// As [`MetadataScope::caused_by`], without the scopes around it: the effects of an event are the same whoever
+    /// happens to process it.
+    pub(crate) fn of_effects_alone(cause: &StoredEvent) -> Self {
+        Self::begin(of_effects(cause))
     }
 
     /// What an event would get that was saved now.
@@ -124,7 +134,7 @@ pub(crate) fn stamp_scope(metadata: &mut Metadata) {
 }
 
 /// What effects of this event carry; see [`MetadataScope::caused_by`].
-pub(crate) fn of_effects(cause: &StoredEvent) -> Metadata {
+fn of_effects(cause: &StoredEvent) -> Metadata {
     let causation = cause.event_id.to_string();
     let correlation = cause.metadata.get(CORRELATION_KEY).unwrap_or(&causation);
     Metadata::from([
@@ -134,7 +144,7 @@ pub(crate) fn of_effects(cause: &StoredEvent) -> Metadata {
 }
 
 /// Adds the entries whose keys are not there yet.
-pub(crate) fn add_missing(metadata: &mut Metadata, entries: &Metadata) {
+fn add_missing(metadata: &mut Metadata, entries: &Metadata) {
     for (key, value) in entries {
         if !metadata.contains_key(key) {
             metadata.insert(key.clone(), value.clone());

@@ -67,6 +67,9 @@ pub(super) trait Sealer: Debug + Send + Sync {
 
     fn erase_key(&self, aggregate: &AggregateId) -> Result<bool, PersistenceError>;
 
+    /// How often [`Sealer::erase_key`] has been called: what was read before it may hold what is erased.
+    fn erasures(&self) -> u64;
+
     fn rewrap_keys(&self) -> Result<u64, PersistenceError>;
 }
 

@@ -16,8 +16,8 @@ use super::{Failure, Panicked, ProcessApplication, Work};
 use crate::application::Error;
 use crate::domain::AggregateId;
 use crate::persistence::{
-    DeadLetter, Durability, Mapper, Notification, PersistenceError, Recorded, SelectEvents,
-    SelectNotifications, StoredEvent, Tracking,
+    DeadLetter, Durability, Mapper, MetadataScope, Notification, PersistenceError, Recorded,
+    SelectEvents, SelectNotifications, StoredEvent, Tracking,
 };
 
 pub(crate) struct Effects {
@@ -59,7 +59,7 @@ impl Effects {
     fn work(&self, batch: &[Notification]) -> Result<Vec<StoredEvent>, Trouble> {
         let mut work = Work::new(&self.application);
         for notification in batch {
-            work.begin(notification);
+            let _effects = MetadataScope::of_effects_alone(&notification.event);
             let process = AssertUnwindSafe(|| {
                 let outcome = self
                     .policy

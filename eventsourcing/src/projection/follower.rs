@@ -181,11 +181,7 @@ impl Follower {
         let shared = &*self.shared;
         let head = shared.upstream.max_position();
         let progress = shared.progress.lock();
-        let head = head.map_err(|source| ProjectionError::Upstream {
-            follower: shared.steps.follower.clone(),
-            position: progress.reached,
-            source: Box::new(source),
-        })?;
+        let head = head.map_err(|source| shared.unreadable(progress.reached, source))?;
         Ok(Lag {
             reached: progress.reached,
             head: head.unwrap_or(0),
@@ -320,10 +316,14 @@ impl Shared {
             let Err(source) = self.follow_one(&mut subscription, &mut unreadable)? else {
                 return Ok(());
             };
+            let position = self.progress.lock().reached;
+            // Dropped events come back by no retry, and are more than a dead letter for each could tell.
+            if source.is_expired() {
+                return Err(self.unreadable(position, source));
+            }
             // The place cannot be read. Nothing may be passed over in silence: it is looked at again, from where
             // everything is processed.
             unreadable += 1;
-            let position = self.progress.lock().reached;
             match self.steps.options.retry.delay_after(unreadable) {
                 Some(delay) if self.pause(delay) => {}
                 Some(_) => return Ok(()),
@@ -435,13 +435,7 @@ impl Shared {
         let subscription = match self.upstream.subscribe(after, &topics) {
             Ok(subscription) => subscription,
             Err(PersistenceError::Closed) => return Ok(None),
-            Err(source) => {
-                return Err(ProjectionError::Upstream {
-                    follower: self.steps.follower.clone(),
-                    position: after,
-                    source: Box::new(source),
-                });
-            }
+            Err(source) => return Err(self.unreadable(after, source)),
         };
         let mut progress = self.progress.lock();
         progress.subscription = Some(subscription.stop_handle());
@@ -456,11 +450,7 @@ impl Shared {
         source: PersistenceError,
     ) -> Result<(), ProjectionError> {
         if self.steps.options.on_failure == OnFailure::Stop {
-            return Err(ProjectionError::Upstream {
-                follower: self.steps.follower.clone(),
-                position,
-                source: Box::new(source),
-            });
+            return Err(self.unreadable(position, source));
         }
         self.steps.bury(DeadLetter {
             name: String::new(),
@@ -489,6 +479,15 @@ impl Shared {
     fn advance(&self, change: impl FnOnce(&mut Progress)) {
         change(&mut self.progress.lock());
         self.changed.notify_all();
+    }
+
+    /// The upstream cannot be read behind this position.
+    fn unreadable(&self, position: u64, source: PersistenceError) -> ProjectionError {
+        ProjectionError::Upstream {
+            follower: self.steps.follower.clone(),
+            position,
+            source: Box::new(source),
+        }
     }
 
     fn failed(&self, error: &Arc<ProjectionError>) -> ProjectionError {

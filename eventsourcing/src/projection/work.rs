@@ -3,15 +3,16 @@
 //! What holds here:
 //! - Nothing is stored before the whole batch is; a work that is dropped has done nothing.
 //! - Aggregates loaded are kept: what an earlier event of the batch did to one, a later one sees.
-//! - New events lie in the order of the events that caused them, and name them in their metadata.
+//! - New events lie in the order of the events that caused them, and name them in their metadata: whoever calls a policy
+//!   does so in a [`MetadataScope`](crate::MetadataScope) of the effects of one.
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::time::SystemTime;
 
 use crate::application::Error;
-use crate::domain::{Aggregate, AggregateId, Event, FIRST_VERSION, Metadata, Root};
-use crate::persistence::{Notification, SelectEvents, StoredEvent, add_missing, of_effects};
+use crate::domain::{Aggregate, AggregateId, Event, FIRST_VERSION, Root};
+use crate::persistence::{SelectEvents, StoredEvent, stamp_scope};
 
 use super::ProcessApplication;
 use super::timer::{CANCELLED, SET, Timer, timer_id};
@@ -22,7 +23,8 @@ use super::timer::{CANCELLED, SET, Timer, timer_id};
 /// Everything else that a policy does it may do more than once, since an event that failed is tried again.
 ///
 /// Each new event carries `$causation`, the id of the event that led to it, and `$correlation`, which it has from that
-/// event, or that event's id when it began with it; metadata of its own with these keys stays.
+/// event, or that event's id when it began with it; metadata of its own with these keys stays. So does what the policy
+/// saves by itself.
 pub struct Work<'a> {
     application: &'a ProcessApplication,
     /// Roots in the order they were first asked for.
@@ -30,7 +32,6 @@ pub struct Work<'a> {
     places: HashMap<(TypeId, AggregateId), usize>,
     /// Places of roots handed out for the event being processed.
     touched: Vec<usize>,
-    cause: Option<Metadata>,
     events: Vec<StoredEvent>,
 }
 
@@ -41,7 +42,6 @@ impl<'a> Work<'a> {
             held: Vec::new(),
             places: HashMap::new(),
             touched: Vec::new(),
-            cause: None,
             events: Vec::new(),
         }
     }
@@ -171,26 +171,15 @@ impl<'a> Work<'a> {
     /// An event as it is, after those triggered before it.
     fn push(&mut self, mut event: StoredEvent) -> Result<(), Error> {
         self.collect()?;
-        if let Some(cause) = self.cause.as_ref() {
-            add_missing(&mut event.metadata, cause);
-        }
+        stamp_scope(&mut event.metadata);
         self.events.push(event);
         Ok(())
     }
 
-    /// What follows is the effect of this event.
-    pub(crate) fn begin(&mut self, cause: &Notification) {
-        self.cause = Some(of_effects(&cause.event));
-    }
-
-    /// Takes the events triggered since the last time.
+    /// Takes the events triggered since the last time, as effects of the event whose scope this is in.
     pub(crate) fn collect(&mut self) -> Result<(), Error> {
         for place in self.touched.drain(..) {
-            let context = Context {
-                application: self.application,
-                cause: self.cause.as_ref(),
-            };
-            self.held[place].collect(context, &mut self.events)?;
+            self.held[place].collect(self.application, &mut self.events)?;
         }
         Ok(())
     }
@@ -233,14 +222,11 @@ trait Held {
     fn as_any_mut(&mut self) -> &mut dyn Any;
 
     /// Moves its pending events, in their stored form.
-    fn collect(&mut self, context: Context<'_>, events: &mut Vec<StoredEvent>)
-    -> Result<(), Error>;
-}
-
-#[derive(Clone, Copy)]
-struct Context<'a> {
-    application: &'a ProcessApplication,
-    cause: Option<&'a Metadata>,
+    fn collect(
+        &mut self,
+        application: &ProcessApplication,
+        events: &mut Vec<StoredEvent>,
+    ) -> Result<(), Error>;
 }
 
 impl<A: Aggregate> Held for Root<A> {
@@ -250,17 +236,14 @@ impl<A: Aggregate> Held for Root<A> {
 
     fn collect(
         &mut self,
-        context: Context<'_>,
+        application: &ProcessApplication,
         events: &mut Vec<StoredEvent>,
     ) -> Result<(), Error> {
-        let application = context.application;
         for event in self.pending_mut() {
             let event_id = *event
                 .event_id
                 .get_or_insert_with(|| application.new_event_id());
-            if let Some(cause) = context.cause {
-                add_missing(&mut event.metadata, cause);
-            }
+            stamp_scope(&mut event.metadata);
             let stored = application.mapper().to_stored(event, event_id);
             events.push(stored.map_err(Error::persistence("record an event"))?);
         }

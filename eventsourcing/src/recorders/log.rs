@@ -563,6 +563,7 @@ fn failure(doing: &'static str, error: annals_engine::Error) -> PersistenceError
             position: given,
             recorded: found,
         },
+        Error::Expired { first } => PersistenceError::Expired { first },
         Error::Closed => PersistenceError::Closed,
         Error::Busy => PersistenceError::Busy,
         error @ Error::Limit { .. } => PersistenceError::TooLarge {

@@ -8,7 +8,9 @@ use uuid::Uuid;
 use super::given::Chain;
 use crate::dcb::{DcbError, Models, Perspective, Slice};
 use crate::domain::{AggregateId, Event, FIRST_VERSION};
-use crate::persistence::{AggregateRecorder, Durability, Mapper, Notification, StoredEvent};
+use crate::persistence::{
+    AggregateRecorder, Durability, Mapper, MetadataScope, Notification, StoredEvent,
+};
 use crate::projection::{Failure, Incoming, Notified, Policy, ProcessApplication, Work};
 use crate::recorders::MemoryRecorder;
 
@@ -163,7 +165,7 @@ impl GivenEvents {
             Err(error) => panic!("given: {}", Chain(&*error)),
         };
         let mut work = Work::new(&application);
-        work.begin(&cause);
+        let _effects = MetadataScope::of_effects_alone(&cause.event);
         let process = || {
             if P::Event::reads(&cause.event.topic) {
                 let cause = Notified::<P::Event>::decode(&Mapper::default(), &cause)?;

@@ -224,6 +224,14 @@ struct Gate {
 }
 
 impl Gate {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            inner: MemoryRecorder::new(),
+            is_open: Mutex::new(false),
+            opened: Condvar::new(),
+        })
+    }
+
     fn open(&self) {
         *self.is_open.lock().unwrap() = true;
         self.opened.notify_all();
@@ -299,14 +307,7 @@ impl ApplicationRecorder for Gate {
 
 #[test]
 fn a_recorder_that_blocks_holds_up_no_other_task() {
-    let gate = || {
-        Arc::new(Gate {
-            inner: MemoryRecorder::new(),
-            is_open: Mutex::new(false),
-            opened: Condvar::new(),
-        })
-    };
-    let recorder = gate();
+    let recorder = Gate::new();
     let app = AsyncApplication::new(Application::builder(recorder.clone()).build().unwrap());
     let mut dog = fido(&app);
     let id = dog.id().clone();
@@ -324,6 +325,28 @@ fn a_recorder_that_blocks_holds_up_no_other_task() {
         Box::pin(async { recorder.open() }),
     ];
     block_on(join(work));
+}
+
+#[cfg(feature = "hash-chain")]
+#[test]
+fn a_hash_chain_is_read_where_no_other_task_is_held_up() {
+    let recorder = Gate::new();
+    let builder =
+        Application::builder(recorder.clone()).mapper(annals::Mapper::json().hash_chain());
+    let app = AsyncApplication::new(builder.build().unwrap());
+    let mut dog = fido(&app);
+    recorder.open();
+    block_on(app.save(&mut dog)).unwrap();
+    *recorder.is_open.lock().unwrap() = false;
+    dog.trigger(DogEvent::trick_added("sit"));
+    // The link needs the event before, and so the gate.
+    let work: Vec<Pin<Box<dyn Future<Output = ()> + '_>>> = vec![
+        Box::pin(async { drop(app.save(&mut dog).await.unwrap()) }),
+        Box::pin(async { recorder.open() }),
+    ];
+    block_on(join(work));
+    let chain = app.application().verify_chain(dog.id()).unwrap();
+    assert_eq!(chain.verified, 2);
 }
 
 #[test]

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use annals::{
-    Aggregate, AggregateId, Application, ApplicationRecorder, DcbApplication, DecisionModel,
-    DomainEvent, Durability, Encryption, Error, Event, KeyRing, LogRecorder, Mapper,
+    Aggregate, AggregateId, Application, ApplicationRecorder, CacheOptions, DcbApplication,
+    DecisionModel, DomainEvent, Durability, Encryption, Error, Event, KeyRing, LogRecorder, Mapper,
     MemoryKeyStore, MemoryRecorder, Metadata, PersistenceError, Query, QueryItem, Root, SecretKey,
     SelectNotifications, SnapshotPolicy, StoredEvent, Zstd,
 };
@@ -185,6 +185,39 @@ fn an_erased_aggregate_is_told_and_replay_goes_on_behind_it() {
             panic!("{refused:?}")
         };
         assert!(matches!(source, PersistenceError::KeyErased { .. }));
+    }
+}
+
+#[test]
+fn nothing_erased_is_in_a_cache() {
+    let by_mapper = |app: &Application, id: &AggregateId| app.mapper().erase_key(id).unwrap();
+    for options in [
+        CacheOptions::lru(10),
+        CacheOptions::unbounded().fast_forward(false),
+    ] {
+        let app = Application::builder(Arc::new(MemoryRecorder::new()))
+            .mapper(mapper())
+            .cache(options)
+            .build()
+            .unwrap();
+        let look = |id: &AggregateId| {
+            let read = app
+                .repository()
+                .read::<Patient, _>(id, |patient| (patient.diagnoses.len(), patient.is_erased));
+            read.unwrap()
+        };
+        let (one, other) = (admit(&app, "one"), admit(&app, "other"));
+        assert_eq!([look(one.id()), look(other.id())], [(2, false), (2, false)]);
+        assert!(by_mapper(&app, one.id()));
+        assert_eq!([look(one.id()), look(other.id())], [(0, true), (2, false)]);
+        // One that is in use meanwhile does not come back.
+        let in_use = app.repository().read::<Patient, _>(other.id(), |patient| {
+            by_mapper(&app, other.id());
+            look(one.id());
+            patient.diagnoses.len()
+        });
+        assert_eq!(in_use.unwrap(), 2);
+        assert_eq!(look(other.id()), (0, true));
     }
 }
 

@@ -1,9 +1,13 @@
 //! What the log recorder adds: durability, and its own rule on versions.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use annals::{
-    AggregateId, AggregateRecorder, Application, ApplicationRecorder, Durability, Error,
-    LogRecorder, PersistenceError, ProcessRecorder, Recorder, Root, SelectEvents, StoredEvent,
-    Tracking, TrackingRecorder,
+    AggregateId, AggregateRecorder, Application, ApplicationRecorder, Durability, Error, Failure,
+    FollowOptions, LogRecorder, MemoryRows, MemoryView, Notified, OnFailure, PersistenceError,
+    ProcessRecorder, Projection, ProjectionError, ProjectionRunner, Recorder, Root, SelectEvents,
+    SelectNotifications, StoredEvent, Tracking, TrackingRecorder,
 };
 use uuid::Uuid;
 
@@ -116,6 +120,72 @@ fn a_payload_too_large_is_refused() {
     );
     assert_eq!(recorder.max_position().unwrap(), None);
 }
+
+#[test]
+fn what_was_dropped_is_told_with_what_is_left() {
+    let options = annals_engine::Log::options().segment_len(64 << 10);
+    let recorder = Arc::new(LogRecorder::from(options.open_in_memory().unwrap()));
+    let app = Application::builder(recorder.clone()).build().unwrap();
+    let mut dog = Root::<Dog>::new(app.new_id(), DogEvent::registered("Fido")).unwrap();
+    for number in 0..1_000 {
+        dog.trigger(DogEvent::trick_added(&format!(
+            "{number}: {}",
+            "x".repeat(200)
+        )));
+        app.save(&mut dog).unwrap();
+    }
+    let first = recorder.log().truncate_before(600).unwrap().first_position;
+    assert!(first > 1);
+
+    let told = |error: Error| match error {
+        Error::Persistence { source, .. } if source.is_expired() => source.to_string(),
+        other => panic!("{other:?}"),
+    };
+    let by_version = app.repository().get::<Dog>(dog.id()).unwrap_err();
+    let page = SelectNotifications::first(10);
+    let by_position = app.notification_log().select(&page).unwrap_err();
+    for error in [told(by_version), told(by_position)] {
+        assert!(
+            error.contains(&format!("position {first} have been dropped")),
+            "{error}"
+        );
+    }
+
+    // A follower cannot go on, and does not bury one position after the other.
+    let follow = |after: u64| {
+        let view = Arc::new(MemoryView::<String, u64>::new());
+        view.insert_tracking(Tracking::new("school", after))
+            .unwrap();
+        let options = FollowOptions::new().on_failure(OnFailure::DeadLetter);
+        ProjectionRunner::builder("school", &app, view, Ignore)
+            .options(options)
+            .start()
+            .unwrap()
+    };
+    let stopped = follow(3).wait(1_000, PATIENCE).unwrap_err();
+    let ProjectionError::Failed { source, .. } = stopped else {
+        panic!("{stopped:?}")
+    };
+    assert!(matches!(&*source, ProjectionError::Upstream { source, .. } if source.is_expired()));
+    follow(first - 1).wait(1_000, PATIENCE).unwrap();
+}
+
+/// Makes nothing of anything.
+struct Ignore;
+
+impl Projection<MemoryView<String, u64>> for Ignore {
+    type Event = DogEvent;
+
+    fn process(
+        &mut self,
+        _: &Notified<DogEvent>,
+        _: &mut MemoryRows<'_, String, u64>,
+    ) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn id() -> AggregateId {
     AggregateId::text("a").unwrap()

@@ -418,7 +418,14 @@ fn an_aggregate_whose_first_events_were_dropped_goes_on_from_its_snapshot() {
         .repository()
         .get_at::<Account>(account.id(), 2)
         .unwrap_err();
-    assert!(matches!(before, Error::Persistence { .. }), "{before:?}");
+    let first = dropped.first_position;
+    assert!(
+        matches!(
+            before,
+            Error::Persistence { source: PersistenceError::Expired { first: told }, .. } if told == first
+        ),
+        "{before:?}"
+    );
 }
 
 #[test]

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use annals::{
     Aggregate, AggregateId, Durability, Event, Failure, FollowOptions, LogRecorder, Member,
-    MemoryRecorder, MultiThreadedRunner, Notified, OnFailure, Panicked, Policy, ProcessApplication,
-    ProcessRecorder, ProjectionError, Retry, Role, Root, Runner, RunnerOptions,
+    MemoryRecorder, MetadataScope, MultiThreadedRunner, Notified, OnFailure, Panicked, Policy,
+    ProcessApplication, ProcessRecorder, ProjectionError, Retry, Role, Root, Runner, RunnerOptions,
     SelectNotifications, SingleThreadedRunner, StoredEvent, System, SystemError, one_of, policy,
 };
 use serde::{Deserialize, Serialize};
@@ -411,6 +411,61 @@ fn events_name_what_they_came_of() {
         let advanced = courses.last().unwrap();
         assert_eq!(caused_by(advanced), office[0].event_id.to_string());
         assert_eq!(began_with(advanced), school_ids(5));
+    }
+}
+
+#[test]
+fn what_a_policy_saves_by_itself_names_its_cause_too_and_nobody_who_happens_to_run_it() {
+    let certificates = policy(|event: &Notified<DogEvent>, work| {
+        if let DogEvent::TrickAdded { trick } = &event.event {
+            // On its own, and as a part of the work.
+            let mut course = Root::<Course>::new(text_id(trick), CourseEvent::Opened)?;
+            work.application().save(&mut course)?;
+            work.record(&Certified {
+                course: trick.clone(),
+            })?;
+            let due = SystemTime::now() + Duration::from_secs(3_600);
+            work.set_timer(
+                trick,
+                due,
+                &Certified {
+                    course: trick.clone(),
+                },
+            )?;
+        }
+        Ok(())
+    });
+    let system = System::builder()
+        .leader("school")
+        .process("office", certificates)
+        .pipe(["school", "office"])
+        .build()
+        .unwrap();
+    for how in [How::Single, How::Multi] {
+        let world = World::of(Store::Memory);
+        let request = MetadataScope::correlated(Uuid::from_u128(7));
+        world.teach(&["sit"]);
+        drop(request);
+        let _operator = MetadataScope::enter([("user", "whoever runs it")]);
+        let runner = start(&system, how, &world);
+        world.teach(&["roll over"]);
+        runner.settle(PATIENCE).unwrap();
+        let (school, office) = (all(world.app("school")), all(world.app("office")));
+        assert_eq!(office.len(), 6);
+        for (place, effect) in office.iter().enumerate() {
+            // Each dog registers, then learns its trick; the first at a request.
+            let of_trick: usize = match office[place].metadata["$causation"].as_str() {
+                cause if cause == school[1].event_id.to_string() => 1,
+                cause if cause == school[3].event_id.to_string() => 3,
+                other => panic!("{other}"),
+            };
+            let began_with = match of_trick {
+                1 => Uuid::from_u128(7),
+                trick => school[trick].event_id,
+            };
+            assert_eq!(effect.metadata["$correlation"], began_with.to_string());
+            assert!(!effect.metadata.contains_key("user"), "{effect:?}");
+        }
     }
 }
 
