@@ -110,8 +110,9 @@ fn scenario(
         sync.map_err(|error| error.to_string())?;
     }
     std::fs::remove_file(&filler).map_err(|error| error.to_string())?;
-    let (late, mut with_cache): (Vec<_>, Vec<_>) =
-        check(&log, &history).into_iter().partition(is_late);
+    let (late, mut with_cache): (Vec<_>, Vec<_>) = check(&log, &history)
+        .into_iter()
+        .partition(|what| is_late(what));
     counts.states += 1;
     if !late.is_empty() {
         counts.notes.push(format!("{kind:?}: {LATE}"));
@@ -145,7 +146,7 @@ fn scenario(
 /// Whether a close was told of what an earlier process could not write. That one wrote its watermark, which a log syncs
 /// only when it is closed, and was killed; the system tried to write the page while there was no room, and tells whoever
 /// syncs the file next, once. So the first close fails although all is well by then, and the next one must not.
-fn is_late(what: &String) -> bool {
+fn is_late(what: &str) -> bool {
     what.contains("cannot be closed") && what.contains(NO_ROOM)
 }
 

@@ -424,7 +424,7 @@ fn what_a_policy_saves_by_itself_names_its_cause_too_and_nobody_who_happens_to_r
             work.record(&Certified {
                 course: trick.clone(),
             })?;
-            let due = SystemTime::now() + Duration::from_secs(3_600);
+            let due = SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 40);
             work.set_timer(
                 trick,
                 due,
