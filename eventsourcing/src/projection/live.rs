@@ -44,8 +44,9 @@ impl<V: View> LiveProjection<V> {
         loop {
             let current = self.current();
             match current.wait(position, timeout) {
-                Err(ProjectionError::Stopped { .. }) if !Arc::ptr_eq(&current, &self.current()) => {
-                }
+                // The old one may have gone on for a moment: what it has reached says nothing of the new one.
+                Ok(()) | Err(ProjectionError::Stopped { .. })
+                    if !Arc::ptr_eq(&current, &self.current()) => {}
                 outcome => return outcome,
             }
         }

@@ -431,6 +431,15 @@ fn a_closed_view_stops_a_projection_which_says_so() {
     }
 }
 
+/// Says that something is over when it is dropped.
+struct Ends<'a>(&'a AtomicU64);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(1, Ordering::SeqCst);
+    }
+}
+
 #[test]
 fn a_rebuilt_view_takes_the_place_of_the_live_one_and_never_goes_back() {
     for app in applications() {
@@ -442,13 +451,14 @@ fn a_rebuilt_view_takes_the_place_of_the_live_one_and_never_goes_back() {
         let is_over = AtomicU64::new(0);
         thread::scope(|scope| {
             scope.spawn(|| {
+                // Also when this fails, or the other thread would go on.
+                let _ends = Ends(&is_over);
                 for _ in 0..100 {
                     let written = teach(&app, &["sit"]);
                     live.wait(written, PATIENCE).unwrap();
                     let shown = live.view().get("sit").unwrap();
                     assert!(shown * 2 >= written, "{shown} of {}", written / 2);
                 }
-                is_over.store(1, Ordering::SeqCst);
             });
             scope.spawn(|| {
                 let mut last = 0;
@@ -466,6 +476,29 @@ fn a_rebuilt_view_takes_the_place_of_the_live_one_and_never_goes_back() {
             }
         });
         assert_eq!(live.view().get("sit"), Some(120));
+    }
+}
+
+#[test]
+fn what_was_waited_for_is_in_the_view_that_has_taken_over_meanwhile() {
+    for app in applications() {
+        // The old one comes to it while it is replaced, the next one much later.
+        let [old, next] = [30, 200].map(|delay_ms| {
+            let (view, tricks) = start();
+            let options = quick(OnFailure::Stop).batch_delay(Duration::from_millis(delay_ms));
+            let runner = builder(&app, &view, &tricks).options(options).start();
+            runner.unwrap()
+        });
+        let live = LiveProjection::new(old);
+        let written = teach(&app, &["sit"]);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                live.wait(written, PATIENCE).unwrap();
+                assert_eq!(live.view().get("sit"), Some(1));
+            });
+            thread::sleep(Duration::from_millis(10));
+            live.replace(Arc::new(next), PATIENCE).unwrap();
+        });
     }
 }
 
