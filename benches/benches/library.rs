@@ -1,13 +1,16 @@
-//! What the library costs on top of the log: edits and loads of aggregates, beside the Python library's figures.
+//! What the library costs on top of the log: edits and loads of aggregates, pages and subscriptions, decisions, beside
+//! the Python library's figures.
 //!
 //! `cargo bench -p annals-benches --bench library`, with a part of a name behind `--` to run some. Each line is the
-//! median of several rounds on one thread, on the log recorder, with buffered saves. Not for passing or failing.
+//! median of several rounds on one thread, on the log recorder, with buffered saves unless its name says otherwise. Not
+//! for passing or failing.
 
 use std::sync::Arc;
 
 use annals::{
-    Aggregate, AggregateId, Application, ApplicationBuilder, CacheOptions, Durability, Error,
-    Event, LogRecorder, Mapper, MemoryRecorder, Root,
+    Aggregate, AggregateId, Application, ApplicationBuilder, CacheOptions, ConditionalAppend,
+    DcbRecorder, Durability, Error, Event, LogRecorder, Mapper, MemoryRecorder, Query, QueryItem,
+    Root, SelectNotifications, StoredEvent,
 };
 use annals_engine::{Batch, Log, NewEvent};
 use annals_segments::{Clock, SystemClock};
@@ -140,9 +143,12 @@ fn main() {
         "", "a second", "", "goal"
     );
     appends(&bench);
+    inserts(&bench);
     edits(&bench);
     saves(&bench);
     loads(&bench);
+    notifications(&bench);
+    decisions(&bench);
 }
 
 /// What an edit rests on: the log alone, with an event of the same size.
@@ -173,10 +179,49 @@ fn appends(bench: &Bench) {
     });
 }
 
+/// Events as they are stored, a hundred at once, in nobody's way.
+fn inserts(bench: &Bench) {
+    let figure = Figure {
+        name: "insert of 100 stored events",
+        unit: "events",
+        goal: None,
+        python: "93,000-264,000 / 15,000",
+    };
+    if !bench.wants(figure.name) {
+        return;
+    }
+    let store = Store::new();
+    let app = store.builder().build().expect("the options are in range");
+    let mut number = 0_u128;
+    bench.run(&figure, || {
+        for _ in 0..1_000 {
+            let events = (0..100).map(|_| {
+                number += 1;
+                stored(number).of(uuid::Uuid::from_u128(number), 1)
+            });
+            let inserted = app
+                .recorder()
+                .insert_events(events.collect(), Durability::Buffered);
+            drop(inserted.expect("the disk takes it"));
+        }
+        100_000
+    });
+}
+
+/// 120 bytes, as in the figures of the Python library.
+fn stored(number: u128) -> StoredEvent {
+    let (now_ms, bytes) = (SystemClock.now_us() / 1_000, number.to_be_bytes());
+    let (_, chance) = bytes.split_last_chunk().expect("it is longer");
+    let event_id = uuid::Builder::from_unix_timestamp_millis(now_ms, chance).into_uuid();
+    StoredEvent::new(event_id, "Moved", vec![b'x'; 120])
+}
+
 fn edits(bench: &Bench) {
     let python = "4,800-8,200 / 200-231 (get, command, save)";
+    let durable = "edit, cached, durable";
     let cases = [
         ("edit, cached", Some(CacheOptions::lru(1_000)), Some(150e3)),
+        (durable, Some(CacheOptions::lru(1_000)), None),
         (
             "edit, cached and trusted",
             Some(CacheOptions::lru(1_000).fast_forward(false)),
@@ -193,9 +238,14 @@ fn edits(bench: &Bench) {
             Some(options) => store.builder().cache(options),
             None => store.builder(),
         };
+        let builder = match name == durable {
+            true => builder.durability(Durability::Sync),
+            false => builder,
+        };
         let app = builder.build().expect("the options are in range");
         // What is not cached is loaded: so that it stays small, there are many.
         let (accounts, edits) = match cache {
+            Some(_) if name == durable => (100, 5_000),
             Some(_) => (100, 100_000),
             None => (10_000, 20_000),
         };
@@ -223,21 +273,27 @@ fn edits(bench: &Bench) {
 }
 
 fn saves(bench: &Bench) {
-    let figure = Figure {
-        name: "save of a new aggregate",
-        unit: "saves",
-        goal: None,
-        python: "7,300-12,800 / 178-199",
-    };
-    if !bench.wants(figure.name) {
-        return;
+    for (name, durability, saves) in [
+        ("save of a new aggregate", Durability::Buffered, 20_000),
+        ("save of a new aggregate, durable", Durability::Sync, 5_000),
+    ] {
+        let figure = Figure {
+            name,
+            unit: "saves",
+            goal: None,
+            python: "7,300-12,800 / 178-199",
+        };
+        if !bench.wants(figure.name) {
+            continue;
+        }
+        let store = Store::new();
+        let app = store.builder().durability(durability).build();
+        let app = app.expect("the options are in range");
+        bench.run(&figure, || {
+            (0..saves).for_each(|_| drop(open_account(&app, 0)));
+            saves
+        });
     }
-    let store = Store::new();
-    let app = store.builder().build().expect("the options are in range");
-    bench.run(&figure, || {
-        (0..20_000).for_each(|_| drop(open_account(&app, 0)));
-        20_000
-    });
 }
 
 fn loads(bench: &Bench) {
@@ -282,6 +338,80 @@ fn loads(bench: &Bench) {
         let ids = interleaved(&app, ACCOUNTS, EVENTS);
         bench.run(&figure(name, None), || load_all(&app, &ids));
     }
+}
+
+/// All events in the order they were stored, as other programs fetch them and as followers see them.
+fn notifications(bench: &Bench) {
+    const EVENTS: u64 = 100_000;
+    let pages = Figure {
+        name: "notifications, 500 a page",
+        unit: "events",
+        goal: None,
+        python: "246,000-531,000 / 94,000-126,000",
+    };
+    let following = Figure {
+        name: "subscription, catching up",
+        unit: "events",
+        goal: None,
+        python: "191,000 / -",
+    };
+    if !bench.wants(pages.name) && !bench.wants(following.name) {
+        return;
+    }
+    let store = Store::new();
+    let app = store.builder().build().expect("the options are in range");
+    let _ = interleaved(&app, 100, EVENTS / 100);
+    app.close().expect("the disk takes it");
+    let app = store.builder().build().expect("the options are in range");
+    if bench.wants(pages.name) {
+        bench.run(&pages, || {
+            let mut after = 0;
+            while after < EVENTS {
+                let page = SelectNotifications::first(500).after(after);
+                let page = app.recorder().select_notifications(&page);
+                after += page.expect("nothing is damaged").len() as u64;
+            }
+            after
+        });
+    }
+    if bench.wants(following.name) {
+        bench.run(&following, || {
+            let mut events = app.subscribe(0, &[]).expect("it is open");
+            while events.position() < EVENTS {
+                let _ = events.next().expect("there is more").expect("it is sound");
+            }
+            EVENTS
+        });
+    }
+}
+
+/// An event of its own tag, if there was none with it.
+fn decisions(bench: &Bench) {
+    let figure = Figure {
+        name: "conditional append of one event",
+        unit: "appends",
+        goal: None,
+        python: "305-1,500 / - (falling, 1,000 to 3,000 events)",
+    };
+    if !bench.wants(figure.name) {
+        return;
+    }
+    let store = Store::new();
+    let log = LogRecorder::open(store.dir.path().join("log")).expect("the log opens");
+    let mut number = 0_u128;
+    bench.run(&figure, || {
+        for _ in 0..50_000 {
+            number += 1;
+            let tag = format!("account:{number}").into_bytes();
+            let mut event = stored(number);
+            event.tags.push(tag.clone());
+            let none_before = Query::from(QueryItem::new().tag(tag));
+            let append = ConditionalAppend::new(vec![event]).fail_if_match(none_before, 0);
+            let appended = log.append(append, Durability::Buffered);
+            let _ = appended.expect("there was none");
+        }
+        50_000
+    });
 }
 
 /// Accounts whose events came in turn, as those of a busy bank do.
