@@ -10,6 +10,7 @@
 //! `application`, `persistence` and `domain` are imported here. What a store must do to be projected into is
 //! [`View`](crate::View).
 
+mod beginning;
 mod effects;
 mod error;
 mod event_sourced;

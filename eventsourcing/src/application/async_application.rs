@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 
 use futures_core::Stream;
 
-use super::cache::{Change, key_of};
+use super::cache::key_of;
 use super::event_subscription::Decoding;
 use super::loading::{Current, Until};
 use super::{AnyRoot, Application, Decide, Error, Followed, Recording, Roots};
@@ -87,46 +87,25 @@ impl AsyncApplication {
         let application = &*self.application;
         let mut failed = 0;
         loop {
-            let mut current = self.current::<A>(id).await?;
-            let value = match decide(&mut current.root) {
-                Ok(value) => value,
-                Err(refusal) => {
-                    if current.root.pending().is_empty() {
-                        current.give_back(Change::None);
-                    }
-                    return Err(refusal);
-                }
-            };
+            let (mut current, value) = self.current::<A>(id).await?.decided(&mut decide)?;
             let stored = self
                 .store(&mut [&mut *current.root], application.durability)
                 .await;
             match stored {
                 Ok(recordings) => {
-                    let change = match recordings.is_empty() {
-                        true => Change::None,
-                        false => Change::Saved,
-                    };
                     if !current.is_lent()
                         && let Some(cache) = &application.cache
                     {
                         cache.forget(&key_of::<A>(id));
                     }
-                    current.give_back(change);
+                    current.saved(&recordings);
                     return Ok(value);
                 }
-                Err(Error::Persistence { source, .. }) if source.is_conflict() => {
+                Err(error) => {
                     drop(current);
-                    failed += 1;
-                    if failed >= application.retries.attempts {
-                        return Err(D::Error::from(Error::Contended {
-                            id: id.clone(),
-                            attempts: failed,
-                            source,
-                        }));
-                    }
+                    application.retries.overtaken(id, &mut failed, error)?;
                     let_others_go_on().await;
                 }
-                Err(error) => return Err(error.into()),
             }
         }
     }

@@ -75,6 +75,31 @@ impl Retries {
         }
     }
 
+    /// Counts an attempt that was overtaken.
+    ///
+    /// # Errors
+    /// When that was the last one; and errors that are no conflict.
+    pub(super) fn overtaken(
+        &self,
+        id: &AggregateId,
+        failed: &mut u32,
+        error: Error,
+    ) -> Result<(), Error> {
+        let source = match error {
+            Error::Persistence { source, .. } if source.is_conflict() => source,
+            error => return Err(error),
+        };
+        *failed += 1;
+        match *failed < self.attempts {
+            true => Ok(()),
+            false => Err(Error::Contended {
+                id: id.clone(),
+                attempts: *failed,
+                source,
+            }),
+        }
+    }
+
     /// Waits as long as is due when `failed` attempts were overtaken.
     pub(crate) fn back_off(&self, failed: u32, random: &dyn Random) {
         let mut chance = [0];
@@ -155,39 +180,18 @@ impl Application {
     ) -> Result<Edited<D::Value>, D::Error> {
         let mut failed = 0;
         loop {
-            let mut current = self.current::<A>(id)?;
-            let value = match decide(&mut current.root) {
-                Ok(value) => value,
-                Err(refusal) => {
-                    if current.root.pending().is_empty() {
-                        current.give_back(Change::None);
-                    }
-                    return Err(refusal);
-                }
-            };
+            let (mut current, value) = self.current::<A>(id)?.decided(&mut decide)?;
             match self.store(&mut [&mut *current.root], durability) {
                 Ok(recordings) => {
-                    let change = match recordings.is_empty() {
-                        true => Change::None,
-                        false => Change::Saved,
-                    };
-                    current.give_back(change);
+                    current.saved(&recordings);
                     return Ok(Edited { value, recordings });
                 }
-                Err(Error::Persistence { source, .. }) if source.is_conflict() => {
+                Err(error) => {
                     // What was lent is forgotten, so that the next attempt reads the store.
                     drop(current);
-                    failed += 1;
-                    if failed >= self.retries.attempts {
-                        return Err(D::Error::from(Error::Contended {
-                            id: id.clone(),
-                            attempts: failed,
-                            source,
-                        }));
-                    }
+                    self.retries.overtaken(id, &mut failed, error)?;
                     self.retries.back_off(failed, &*self.random);
                 }
-                Err(error) => return Err(error.into()),
             }
         }
     }

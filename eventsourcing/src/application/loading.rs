@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use super::cache::{Change, Lent};
-use super::{Application, Error};
+use super::{Application, Decide, Error, Recording};
 use crate::domain::{Aggregate, AggregateId, Root};
 use crate::persistence::{Notification, PersistenceError, SelectEvents};
 
@@ -33,6 +33,30 @@ impl<A: Aggregate> Current<'_, A> {
     #[cfg(feature = "async")]
     pub(super) fn is_lent(&self) -> bool {
         self.lent.is_some()
+    }
+
+    /// Lets `decide` trigger events on it. Refused, it is given back as it was, if nothing was triggered.
+    pub(super) fn decided<D: Decide<A>>(
+        mut self,
+        decide: &mut D,
+    ) -> Result<(Self, D::Value), D::Error> {
+        match decide(&mut self.root) {
+            Ok(value) => Ok((self, value)),
+            Err(refusal) => {
+                if self.root.pending().is_empty() {
+                    self.give_back(Change::None);
+                }
+                Err(refusal)
+            }
+        }
+    }
+
+    /// Ends its use with what was saved.
+    pub(super) fn saved(self, recordings: &[Recording]) {
+        self.give_back(match recordings.is_empty() {
+            true => Change::None,
+            false => Change::Saved,
+        });
     }
 
     /// Ends its use. Without this it is forgotten.

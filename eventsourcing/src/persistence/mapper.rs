@@ -567,7 +567,8 @@ mod tests {
 
     use super::*;
     use crate::domain::Metadata;
-    use crate::persistence::{Encoding, ReadContent};
+    use crate::persistence::Encoding;
+    use crate::persistence::transcoder::Outside;
 
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
     enum Moved {
@@ -579,20 +580,6 @@ mod tests {
         fn tags(&self) -> Vec<String> {
             let Self::To { place } = self;
             vec![format!("place:{place}")]
-        }
-    }
-
-    /// JSON by the way of objects, as a transcoder from outside goes.
-    #[derive(Debug)]
-    struct Foreign;
-
-    impl Transcoder for Foreign {
-        fn encode(&self, value: &dyn erased_serde::Serialize) -> Result<Vec<u8>, TranscodeError> {
-            JsonTranscoder.encode(value)
-        }
-
-        fn decode(&self, payload: &[u8], read: ReadContent<'_>) -> Result<(), TranscodeError> {
-            JsonTranscoder.decode(payload, read)
         }
     }
 
@@ -627,7 +614,7 @@ mod tests {
 
     #[test]
     fn an_event_survives_the_way_out_and_back() {
-        for mapper in [Mapper::json(), Mapper::new(Foreign)] {
+        for mapper in [Mapper::json(), Mapper::new(Outside(JsonTranscoder))] {
             let stored = mapper.to_stored(&moved(), Uuid::from_u128(8)).unwrap();
             assert_eq!(stored.topic, "box.moved");
             assert_eq!(stored.payload, br#"{"place":"attic"}"#);
@@ -642,24 +629,10 @@ mod tests {
     #[cfg(feature = "messagepack")]
     #[test]
     fn messagepack_names_the_fields_and_gives_the_event_back() {
-        /// As a transcoder from outside goes.
-        #[derive(Debug)]
-        struct Foreign;
-
-        impl Transcoder for Foreign {
-            fn encode(
-                &self,
-                value: &dyn erased_serde::Serialize,
-            ) -> Result<Vec<u8>, TranscodeError> {
-                MessagePackTranscoder.encode(value)
-            }
-
-            fn decode(&self, payload: &[u8], read: ReadContent<'_>) -> Result<(), TranscodeError> {
-                MessagePackTranscoder.decode(payload, read)
-            }
-        }
-
-        for mapper in [Mapper::messagepack(), Mapper::new(Foreign)] {
+        for mapper in [
+            Mapper::messagepack(),
+            Mapper::new(Outside(MessagePackTranscoder)),
+        ] {
             let stored = mapper.to_stored(&moved(), Uuid::from_u128(8)).unwrap();
             assert_eq!(stored.payload, b"\x81\xa5place\xa5attic");
             for (payload, is_event) in [

@@ -119,9 +119,8 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::persistence::{
-        JsonTranscoder, Mapper, ReadContent, StoredEvent, TranscodeError, Transcoder,
-    };
+    use crate::persistence::transcoder::Outside;
+    use crate::persistence::{JsonTranscoder, Mapper, StoredEvent};
 
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
     enum Taught {
@@ -159,20 +158,6 @@ mod tests {
         ];
     }
 
-    /// JSON by the way of objects, as a transcoder from outside goes.
-    #[derive(Debug)]
-    struct Foreign;
-
-    impl Transcoder for Foreign {
-        fn encode(&self, value: &dyn erased_serde::Serialize) -> Result<Vec<u8>, TranscodeError> {
-            JsonTranscoder.encode(value)
-        }
-
-        fn decode(&self, payload: &[u8], read: ReadContent<'_>) -> Result<(), TranscodeError> {
-            JsonTranscoder.decode(payload, read)
-        }
-    }
-
     fn stored(topic: &str, version: Option<&str>, payload: &str) -> StoredEvent {
         let mut stored = StoredEvent::new(Uuid::nil(), topic, payload);
         let version = version.map(|version| (SCHEMA_VERSION_KEY.to_owned(), version.to_owned()));
@@ -189,7 +174,7 @@ mod tests {
 
     #[test]
     fn every_older_version_is_read_as_todays_through_all_steps_between() {
-        for mapper in [Mapper::default(), Mapper::new(Foreign)] {
+        for mapper in [Mapper::default(), Mapper::new(Outside(JsonTranscoder))] {
             for (topic, version, payload) in [
                 ("dog.taught", None, r#"{"name":"sit"}"#),
                 ("Trick", Some("1"), r#"{"name":"sit"}"#),

@@ -66,6 +66,22 @@ impl Transcoder for MessagePackTranscoder {
     }
 }
 
+/// A transcoder by the way of objects, as one from outside goes: the mapper calls its own directly.
+#[cfg(test)]
+#[derive(Debug)]
+pub(super) struct Outside<T>(pub(super) T);
+
+#[cfg(test)]
+impl<T: Transcoder> Transcoder for Outside<T> {
+    fn encode(&self, value: &dyn Serialize) -> Result<Vec<u8>, TranscodeError> {
+        self.0.encode(value)
+    }
+
+    fn decode(&self, payload: &[u8], read: ReadContent<'_>) -> Result<(), TranscodeError> {
+        self.0.decode(payload, read)
+    }
+}
+
 /// That nothing is left behind the value that was read.
 #[cfg(feature = "messagepack")]
 pub(super) fn messagepack_end<'de, R, C>(

@@ -4,14 +4,13 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use annals_segments::{Clock, SystemClock};
+use annals_segments::Clock;
 
+use super::beginning::Beginning;
 use super::effects::{Effects, Share};
 use super::policy::{Policy, SharedPolicy};
-use super::steps::Steps;
 use super::{FollowOptions, Follower, ProcessApplication, ProjectionError};
 use crate::application::Application;
-use crate::persistence::{ApplicationRecorder, Mapper};
 
 /// Has an application react to the events of another one, in a thread of its own. A [`System`](crate::System) is many
 /// of these.
@@ -32,13 +31,9 @@ impl EventSourcedProjection {
         policy: impl Policy,
     ) -> EventSourcedProjectionBuilder {
         EventSourcedProjectionBuilder {
-            upstream: upstream.into(),
-            recorder: leader.recorder().clone(),
-            mapper: leader.mapper().clone(),
+            beginning: Beginning::behind(upstream.into(), leader),
             application,
             policy: Arc::new(policy),
-            options: FollowOptions::default(),
-            clock: Arc::new(SystemClock),
         }
     }
 
@@ -68,25 +63,21 @@ impl fmt::Debug for EventSourcedProjection {
 /// An [`EventSourcedProjection`] whose options are being set.
 #[must_use = "a builder does nothing until it starts"]
 pub struct EventSourcedProjectionBuilder {
-    upstream: String,
-    recorder: Arc<dyn ApplicationRecorder>,
-    mapper: Mapper,
+    beginning: Beginning,
     application: Arc<ProcessApplication>,
     policy: SharedPolicy,
-    options: FollowOptions,
-    clock: Arc<dyn Clock>,
 }
 
 impl EventSourcedProjectionBuilder {
     /// Batches, checkpoints, retries, dead letters.
     pub fn options(mut self, options: FollowOptions) -> Self {
-        self.options = options;
+        self.beginning.options = options;
         self
     }
 
     /// The clock for the time of dead letters. Default the system's.
     pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
-        self.clock = Arc::new(clock);
+        self.beginning.clock = Arc::new(clock);
         self
     }
 
@@ -95,25 +86,24 @@ impl EventSourcedProjectionBuilder {
     /// # Errors
     /// [`ProjectionError::InvalidOption`]; [`ProjectionError::Store`] when the place cannot be read.
     pub fn start(self) -> Result<EventSourcedProjection, ProjectionError> {
-        let steps = Steps {
-            follower: format!("projection of {:?}", self.upstream),
-            sink: Arc::new(parking_lot::Mutex::new(Effects {
-                tracking: self.upstream.clone(),
-                upstream: self.upstream,
-                mapper: self.mapper,
-                application: self.application.clone(),
-                policy: self.policy,
-                turn: Arc::default(),
-                share: Share::default(),
-                stored: None,
-            })),
-            options: self.options,
-            clock: self.clock,
+        let Self {
+            beginning,
+            application,
+            policy,
+        } = self;
+        let effects = Effects {
+            upstream: beginning.upstream.clone(),
+            tracking: beginning.upstream.clone(),
+            mapper: beginning.mapper.clone(),
+            application: application.clone(),
+            policy,
+            turn: Arc::default(),
+            share: Share::default(),
+            stored: None,
         };
-        let follower = Follower::start(steps, self.recorder, None)?;
         Ok(EventSourcedProjection {
-            follower,
-            application: self.application,
+            follower: beginning.start(effects)?,
+            application,
         })
     }
 }
@@ -122,8 +112,7 @@ impl fmt::Debug for EventSourcedProjectionBuilder {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("EventSourcedProjectionBuilder")
-            .field("upstream", &self.upstream)
-            .field("options", &self.options)
+            .field("beginning", &self.beginning)
             .finish_non_exhaustive()
     }
 }

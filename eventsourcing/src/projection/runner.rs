@@ -5,14 +5,14 @@ use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use annals_segments::{Clock, SystemClock};
-use parking_lot::Mutex;
+use annals_segments::Clock;
 
-use super::steps::{Sink, Steps, Trouble};
+use super::beginning::Beginning;
+use super::steps::{Sink, Trouble};
 use super::{Failure, FollowOptions, Follower, Incoming, Notified, Panicked, ProjectionError};
 use crate::application::Application;
 use crate::persistence::{
-    ApplicationRecorder, DeadLetter, Mapper, Notification, PersistenceError, Step, Tracking, View,
+    DeadLetter, Mapper, Notification, PersistenceError, Step, Tracking, View,
 };
 
 /// Rows made of events: what is done to the rows of a view when an event has happened.
@@ -108,13 +108,9 @@ impl<V: View> ProjectionRunner<V> {
         projection: P,
     ) -> ProjectionBuilder<V, P> {
         ProjectionBuilder {
-            upstream: upstream.into(),
-            recorder: application.recorder().clone(),
-            mapper: application.mapper().clone(),
+            beginning: Beginning::behind(upstream.into(), application),
             view,
             projection,
-            options: FollowOptions::default(),
-            clock: Arc::new(SystemClock),
         }
     }
 
@@ -146,25 +142,21 @@ impl<V: View> fmt::Debug for ProjectionRunner<V> {
 /// A [`ProjectionRunner`] whose options are being set.
 #[must_use = "a builder does nothing until it starts"]
 pub struct ProjectionBuilder<V: View, P> {
-    upstream: String,
-    recorder: Arc<dyn ApplicationRecorder>,
-    mapper: Mapper,
+    beginning: Beginning,
     view: Arc<V>,
     projection: P,
-    options: FollowOptions,
-    clock: Arc<dyn Clock>,
 }
 
 impl<V: View, P: Projection<V>> ProjectionBuilder<V, P> {
     /// Batches, checkpoints, retries, dead letters.
     pub fn options(mut self, options: FollowOptions) -> Self {
-        self.options = options;
+        self.beginning.options = options;
         self
     }
 
     /// The clock for the time of dead letters. Default the system's.
     pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
-        self.clock = Arc::new(clock);
+        self.beginning.clock = Arc::new(clock);
         self
     }
 
@@ -174,26 +166,17 @@ impl<V: View, P: Projection<V>> ProjectionBuilder<V, P> {
     /// [`ProjectionError::InvalidOption`]; [`ProjectionError::Store`] when the place cannot be read.
     pub fn start(self) -> Result<ProjectionRunner<V>, ProjectionError> {
         let Self {
-            upstream,
-            recorder,
-            mapper,
+            beginning,
             view,
             projection,
-            options,
-            clock,
         } = self;
-        let steps = Steps {
-            follower: format!("projection of {upstream:?}"),
-            sink: Arc::new(Mutex::new(Rows {
-                upstream,
-                mapper,
-                view: view.clone(),
-                projection,
-            })),
-            options,
-            clock,
+        let rows = Rows {
+            upstream: beginning.upstream.clone(),
+            mapper: beginning.mapper.clone(),
+            view: view.clone(),
+            projection,
         };
-        let follower = Follower::start(steps, recorder, None)?;
+        let follower = beginning.start(rows)?;
         Ok(ProjectionRunner { follower, view })
     }
 }
@@ -202,9 +185,8 @@ impl<V: View, P> fmt::Debug for ProjectionBuilder<V, P> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("ProjectionBuilder")
-            .field("upstream", &self.upstream)
+            .field("beginning", &self.beginning)
             .field("view", &self.view)
-            .field("options", &self.options)
             .finish_non_exhaustive()
     }
 }

@@ -95,14 +95,6 @@ impl SingleThreadedRunner {
         place.reached = looked_at;
         Ok(true)
     }
-
-    fn followed_by<'a>(&'a self, follower: &'a str) -> impl Iterator<Item = (usize, &'a Steps)> {
-        let edges = self.wiring.edges.iter().enumerate();
-        edges
-            .filter(move |(_, edge)| self.wiring.members[edge.follower].name == follower)
-            // All parts of an edge share their dead letters.
-            .filter_map(|(place, edge)| Some((place, edge.parts.first()?)))
-    }
 }
 
 impl Runner for SingleThreadedRunner {
@@ -152,22 +144,11 @@ impl Runner for SingleThreadedRunner {
     }
 
     fn dead_letters(&self, follower: &str) -> Result<Vec<DeadLetter>, SystemError> {
-        self.member(follower)?;
-        let mut letters = Vec::new();
-        for (_, steps) in self.followed_by(follower) {
-            letters.extend(steps.dead_letters()?);
-        }
-        Ok(letters)
+        self.wiring.dead_letters(follower)
     }
 
     fn replay_dead_letters(&self, follower: &str) -> Result<Replayed, SystemError> {
-        self.member(follower)?;
-        let mut all = Replayed::default();
-        for (edge, steps) in self.followed_by(follower) {
-            let leader = &self.wiring.members[self.wiring.edges[edge].leader];
-            all.extend(steps.replay_dead_letters(&**leader.recorder())?);
-        }
-        Ok(all)
+        self.wiring.replay_dead_letters(follower)
     }
 
     fn stop(&self) -> Result<(), SystemError> {

@@ -181,17 +181,6 @@ impl MultiThreadedRunner {
         }
     }
 
-    /// The first part of each edge into a follower: all parts share their dead letters.
-    fn first_parts(&self, follower: &str) -> Result<Vec<Arc<Follower>>, SystemError> {
-        self.member(follower)?;
-        let is_its = |running: &&Running| {
-            let edge = &self.wiring.edges[running.edge];
-            running.part == 0 && self.wiring.members[edge.follower].name == follower
-        };
-        let own = self.running.iter().filter(is_its);
-        Ok(own.map(|running| running.follower.read().clone()).collect())
-    }
-
     fn check_all(&self, state: &State) -> Result<(), SystemError> {
         for running in &self.running {
             running.follower.read().check()?;
@@ -280,19 +269,11 @@ impl Runner for MultiThreadedRunner {
     }
 
     fn dead_letters(&self, follower: &str) -> Result<Vec<DeadLetter>, SystemError> {
-        let mut letters = Vec::new();
-        for follower in self.first_parts(follower)? {
-            letters.extend(follower.dead_letters()?);
-        }
-        Ok(letters)
+        self.wiring.dead_letters(follower)
     }
 
     fn replay_dead_letters(&self, follower: &str) -> Result<Replayed, SystemError> {
-        let mut all = Replayed::default();
-        for follower in self.first_parts(follower)? {
-            all.extend(follower.replay_dead_letters()?);
-        }
-        Ok(all)
+        self.wiring.replay_dead_letters(follower)
     }
 
     fn stop(&self) -> Result<(), SystemError> {

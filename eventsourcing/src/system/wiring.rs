@@ -9,8 +9,8 @@ use super::partitions::{share, tracking_name};
 use super::timers::Timers;
 use super::{PARTITIONS_MAX, RunnerOptions, System, SystemError};
 use crate::application::Application;
-use crate::persistence::ApplicationRecorder;
-use crate::projection::{Effects, Failure, ProcessApplication, Steps, Stored};
+use crate::persistence::{ApplicationRecorder, DeadLetter};
+use crate::projection::{Effects, Failure, ProcessApplication, Replayed, Steps, Stored};
 
 /// An application as it takes part in a system.
 #[derive(Clone, Debug)]
@@ -171,6 +171,34 @@ impl Wiring {
             edges,
             timers,
         })
+    }
+
+    /// See [`Runner::dead_letters`](super::Runner::dead_letters).
+    pub(super) fn dead_letters(&self, follower: &str) -> Result<Vec<DeadLetter>, SystemError> {
+        let mut letters = Vec::new();
+        for (_, steps) in self.first_parts(follower)? {
+            letters.extend(steps.dead_letters()?);
+        }
+        Ok(letters)
+    }
+
+    /// See [`Runner::replay_dead_letters`](super::Runner::replay_dead_letters).
+    pub(super) fn replay_dead_letters(&self, follower: &str) -> Result<Replayed, SystemError> {
+        let mut all = Replayed::default();
+        for (leader, steps) in self.first_parts(follower)? {
+            all.extend(steps.replay_dead_letters(&**leader.recorder())?);
+        }
+        Ok(all)
+    }
+
+    /// The leaders of a follower, each with the first part that follows it: all parts share their dead letters.
+    fn first_parts(&self, follower: &str) -> Result<Vec<(&Wired, &Steps)>, SystemError> {
+        self.member(follower)?;
+        let edges = self.edges.iter();
+        let own = edges.filter(|edge| self.members[edge.follower].name == follower);
+        Ok(own
+            .filter_map(|edge| Some((&self.members[edge.leader], edge.parts.first()?)))
+            .collect())
     }
 
     /// Whether everything that followers have written is durable.
