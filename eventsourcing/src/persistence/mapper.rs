@@ -292,7 +292,10 @@ impl Mapper {
     /// Whether [`Mapper::link`] reads the recorder.
     #[cfg(feature = "async")]
     pub(crate) fn is_chained(&self) -> bool {
-        self.is_chained
+        #[cfg(feature = "hash-chain")]
+        return self.is_chained;
+        #[cfg(not(feature = "hash-chain"))]
+        false
     }
 
     /// The last step before events are stored in `recorder` together, in this order: it links them into the [hash
