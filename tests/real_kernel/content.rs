@@ -20,6 +20,21 @@ pub(crate) fn aggregate_id(aggregate: u32) -> AggregateId {
     annals_tests::id(&format!("aggregate-{aggregate}"))
 }
 
+/// The upstream that a thread of a writer has read, as it were: each of its appends, `number`, says in the same commit that
+/// it has come there. Threads of later writers go on where it was.
+pub(crate) fn tracking(number: u64) -> (String, u64) {
+    (tracking_name(number >> 32 & 0xff), number + 1)
+}
+
+pub(crate) fn tracking_name(thread: u64) -> String {
+    format!("upstream-{thread}")
+}
+
+/// The snapshot of an aggregate at a version.
+pub(crate) fn snapshot(aggregate: u32, version: u64) -> String {
+    format!("{aggregate} at {version}")
+}
+
 /// The name of an event that was read.
 ///
 /// # Errors

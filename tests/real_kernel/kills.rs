@@ -1,6 +1,7 @@
 //! Writers that are killed: whatever one of them was told to be done is there, whenever the kill came.
 //!
-//! A kill takes no byte that was written, so nothing that was acknowledged may be missing, buffered or not. Every
+//! A kill takes no byte that was written, so nothing that was acknowledged may be missing, buffered or not; tracking positions
+//! are those of the appends that are there, and snapshots are what was put. Every
 //! second time the next writer recovers the log itself, and may be killed while it does.
 
 use std::path::Path;

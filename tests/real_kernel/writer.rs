@@ -3,12 +3,13 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use annals_engine::{Batch, Direction, Durability, Error, Expected, Log, Query, ReadIo};
+use annals_engine::{Batch, Direction, Durability, Error, Expected, Log, NewEvent, Query, ReadIo};
 use annals_tests::SeededRandom;
 use annals_tests::history::{self, Append, Notification, Outcome, Read, Reading};
 
 use crate::content;
 use crate::now_ns;
+use crate::oracle;
 use crate::report::Line;
 use crate::work::Work;
 
@@ -107,6 +108,8 @@ impl<'a> Session<'a> {
             steps += 1;
             let is_open = match self.random.next_u64() % 20 {
                 0..14 => self.append(),
+                // Its own log would make the calls of a run differ.
+                14 if (self.work.threads, self.work.followers) != (1, 0) => self.snapshot(),
                 14..17 => self.read_aggregate(),
                 17..19 => self.read_durable(),
                 _ => self.sync(),
@@ -156,6 +159,8 @@ impl<'a> Session<'a> {
         for (aggregate, ordinal) in aggregates.iter().zip(0..) {
             batch.push(content::event((number, ordinal), *aggregate));
         }
+        let (upstream, position) = content::tracking(number);
+        batch = batch.tracking(upstream, position);
         let has_ticket = self.work.background && self.random.next_u64().is_multiple_of(6);
         (self.tell)(Line::Begins(Append {
             number,
@@ -221,6 +226,23 @@ impl<'a> Session<'a> {
     fn read_aggregate(&mut self) -> bool {
         let of = Reading::Aggregate(self.aggregate());
         read(self.log, of, now_ns(), self.tell);
+        true
+    }
+
+    /// Takes a snapshot of an aggregate, and looks at the newest. It is a cache: that it cannot be stored is no matter.
+    fn snapshot(&mut self) -> bool {
+        let aggregate = self.aggregate();
+        let id = content::aggregate_id(aggregate);
+        if let Ok(Some(version)) = self.log.version(&id) {
+            let snapshot = NewEvent::new("State", content::snapshot(aggregate, version));
+            let put = self.log.snapshots().put(id, version, snapshot);
+            if let Err(error @ (Error::SnapshotAhead { .. } | Error::Corrupt { .. })) = put {
+                (self.tell)(Line::Wrong(format!("snapshot: {error}")));
+            }
+            if let Err(wrong) = oracle::check_snapshot(self.log, aggregate) {
+                (self.tell)(Line::Wrong(wrong));
+            }
+        }
         true
     }
 
