@@ -485,7 +485,7 @@ impl Bringing<'_> {
 
     fn look_for_damage(&mut self, segment: &Segment, entry: &SealedSegment, bytes: &[u8]) {
         let positions = entry.base_position..entry.next_position();
-        for extent in damaged_extents(bytes, SEGMENT_HEADER_LEN, entry.salt, positions) {
+        for extent in damaged_extents(bytes, SEGMENT_HEADER_LEN, segment.salt(), positions) {
             let lost = lost_positions(segment, &extent.positions);
             self.report.damages.push(Damage {
                 path: segment.path.clone(),

@@ -654,6 +654,8 @@ impl Opening {
             };
             for_each_whole_frame(bytes, SEGMENT_HEADER_LEN, segment.salt(), |_, frame| {
                 read_tracking(&mut self.tracking, &frame);
+                // The manifest tells times of events only.
+                self.last_time_us = self.last_time_us.max(frame.header.time_us);
             });
         }
         Ok(())

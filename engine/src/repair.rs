@@ -8,7 +8,10 @@
 //! - Damage in a sealed segment: a list entry, and that is all.
 //! - Damage in front of acknowledged data in the segment being written: all segments that the manifest does not name are
 //!   named there, as sealed, damage included; writing goes on in a fresh one. Whole frames at the end that no
-//!   witness proves stay, in a copy of the segment that is synced before the manifest names it.
+//!   witness proves stay, in a copy of the segment that is synced before the manifest names it. It is named up to where the
+//!   watermark says that it went, under its own salt, or, when nothing is left of its header, under that of the file that
+//!   may come back.
+//! - Sound frames whose topic only damage defined: on the list too, since nobody can show their events.
 //! - A damaged table of last versions: an empty one takes its place.
 //! - Manifests, indexes, heads: an open for writing makes them anew, without being asked.
 //!
@@ -28,6 +31,7 @@ use annals_segments::format::quarantined::Quarantined;
 use annals_segments::format::record::RECORD_LEN_MIN;
 use annals_segments::format::segment_header::{SEGMENT_HEADER_LEN, SegmentHeader};
 use annals_segments::format::version_table::{VersionTableIdentity, encode_version_table};
+use annals_segments::format::watermark::Watermark;
 use annals_segments::format::{
     ALIGNMENT, FormatError, MANIFEST_FILES, QUARANTINE_PREFIX, QUARANTINED_COUNT_MAX,
     SEGMENT_LEN_MAX, align_up, file_checksum, segment_file_name, versions_file_name,
@@ -41,12 +45,12 @@ use crate::log::{Inner, Log};
 use crate::options::LogOptions;
 use crate::recovery::{check_place, damage_of, damage_of_tail, open_to_repair, take_lock};
 use crate::report::{Damage, RecoveryReport, VerifyReport};
-use crate::segment::{Segment, for_each_whole_frame};
+use crate::segment::{Segment, UNKNOWN_SALT, for_each_whole_frame, salt_in_header};
 use crate::view::View;
 
 mod extents;
 
-pub(crate) use extents::{Extent, damaged_extents};
+pub(crate) use extents::{Extent, damaged_extents, nameless_extents};
 
 /// A log that is looked at to be repaired. Nobody else writes to it as long as this lives.
 #[derive(Debug)]
@@ -232,8 +236,10 @@ impl Look<'_> {
         let before = self.inner.manifest.lock().clone();
         let mut manifest = before.clone();
         self.check_table(&mut manifest);
-        for entry in &before.segments {
-            self.look_at(entry)?;
+        for (entry, named) in before.segments.iter().zip(&mut manifest.segments) {
+            let segment = self.look_at(entry)?;
+            // It has come back, and need not be asked again.
+            named.salt = segment.salt();
         }
         let tail = damage_of_tail(directory, options)?;
         if tail.is_some() {
@@ -350,7 +356,7 @@ impl Look<'_> {
     }
 
     /// Notes the damage of a segment that is sealed, or will be.
-    fn look_at(&mut self, entry: &SealedSegment) -> Result<(), Error> {
+    fn look_at(&mut self, entry: &SealedSegment) -> Result<Segment, Error> {
         let directory = &self.inner.directory;
         // As it will be read: what the index knows, and where the file ends.
         let segment = Segment::sealed(directory, &self.inner.log, *entry, &[]);
@@ -359,12 +365,18 @@ impl Look<'_> {
             bytes => bytes?,
         };
         let is_short = (read.len() as u64) < entry.end;
-        if entry.salt == 0 || read.is_empty() {
-            return self.lose_all(entry, &segment);
+        let salt = segment.salt();
+        if salt == UNKNOWN_SALT || read.is_empty() {
+            self.lose_all(entry, &segment)?;
+            return Ok(segment);
         }
         let positions = entry.base_position..entry.next_position();
         let bytes = read;
-        let mut extents = damaged_extents(bytes, SEGMENT_HEADER_LEN, entry.salt, positions);
+        let mut extents = damaged_extents(bytes, SEGMENT_HEADER_LEN, salt, positions);
+        if !extents.is_empty() {
+            extents.extend(nameless_extents(bytes, SEGMENT_HEADER_LEN, salt));
+            extents.sort_by_key(|extent| (extent.positions.start, extent.offsets.start));
+        }
         if is_short && extents.is_empty() {
             // No event is missing, and yet the file is not what it was.
             extents.push(Extent {
@@ -374,7 +386,7 @@ impl Look<'_> {
             });
         }
         let header = SegmentHeader::decode(bytes).ok();
-        if header.is_none_or(|header| header.number != entry.number || header.salt != entry.salt) {
+        if header.is_none_or(|header| header.number != entry.number || header.salt != salt) {
             // What it says stands in the manifest too.
             let base = entry.base_position;
             let fault = SegmentHeader::decode(bytes).err();
@@ -389,7 +401,7 @@ impl Look<'_> {
             let kept = bytes.get(extent.offsets.clone()).unwrap_or_default();
             self.lose(&segment, extent, kept);
         }
-        Ok(())
+        Ok(segment)
     }
 
     /// Notes that a segment is missing, or that nothing in it can be read.
@@ -585,12 +597,20 @@ impl Look<'_> {
                 (None, Some(later)) => later.base_position,
                 (None, None) => next,
             };
-            let entry = sealed_entry(number, segment.as_deref(), next, until.max(next))?;
+            let mut entry = sealed_entry(number, segment.as_deref(), next, until.max(next))?;
+            if entry.salt == UNKNOWN_SALT {
+                let salt = salt_in_header(directory, &self.inner.log, number);
+                entry.salt = salt.unwrap_or(UNKNOWN_SALT);
+            }
+            if let Some(end) = watermark.and_then(|watermark| end_in(&watermark, number)) {
+                // Whatever is left of it: as much as there was, should the file come back.
+                entry.end = entry.end.max(end);
+            }
             next = entry.next_position();
             entries.push((entry, segment));
         }
         for (entry, _) in &entries {
-            self.look_at(entry)?;
+            let _ = self.look_at(entry)?;
         }
         if let Some((entry, Some(segment))) = entries.last() {
             // After a sync that failed, whole frames may be in the page cache only: in a new file they are synced.
@@ -691,7 +711,7 @@ fn sealed_entry(
         base_position,
         event_count,
         end: SEGMENT_HEADER_LEN as u64,
-        salt: 0,
+        salt: UNKNOWN_SALT,
         first_time_us: 0,
         last_time_us: 0,
     };
@@ -720,6 +740,14 @@ fn sealed_entry(
         return Err(corrupt(&path, 0, base_position, until - 1, fault));
     }
     Ok(entry)
+}
+
+/// Where the durable part of segment `number` ends by the watermark, when the log ends in that segment.
+fn end_in(watermark: &Watermark, number: u64) -> Option<u64> {
+    let is_end = watermark.segment == number
+        && watermark.end <= SEGMENT_LEN_MAX
+        && watermark.end.is_multiple_of(ALIGNMENT as u64);
+    is_end.then_some(watermark.end)
 }
 
 /// Where the damaged bytes behind the last whole frame of a segment end: before a frame that is void, since it lies

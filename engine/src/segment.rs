@@ -168,13 +168,11 @@ impl Segment {
         entry: SealedSegment,
         quarantined: &[Quarantined],
     ) -> Self {
-        let mut segment = Self::new(
-            directory,
-            log,
-            entry.number,
-            entry.base_position,
-            entry.salt,
-        );
+        let salt = match entry.salt {
+            UNKNOWN_SALT => salt_in_header(directory, log, entry.number).unwrap_or(UNKNOWN_SALT),
+            salt => salt,
+        };
+        let mut segment = Self::new(directory, log, entry.number, entry.base_position, salt);
         segment.quarantined = quarantined.into();
         segment.sealed.set(entry).expect("just made");
         segment
@@ -840,6 +838,19 @@ impl Segment {
     pub(crate) fn corrupt(&self, offset: usize, position: u64, source: FormatError) -> Error {
         corrupt(&self.path, offset, position, position, source)
     }
+}
+
+/// The salt of a segment that was named in the manifest when nothing could be read of it: its header says it, should the
+/// file come back.
+pub(crate) const UNKNOWN_SALT: u64 = 0;
+
+/// The salt in the header of segment `number`, when that is sound and of this log.
+pub(crate) fn salt_in_header(directory: &Directory, log: &LogIdentity, number: u64) -> Option<u64> {
+    let path = directory.segment(number);
+    let file = directory.disk.open(&path, OpenMode::Read).ok()?;
+    let bytes = file.read_up_to(SEGMENT_HEADER_LEN as u64).ok()?;
+    let header = SegmentHeader::decode(&bytes).ok()?;
+    (header.number == number && header.log_id == log.id).then_some(header.salt)
 }
 
 /// Bytes that an index of so many bytes of log can have: a tag of two bytes has the dearest place in it, and that takes

@@ -14,6 +14,7 @@ use crate::aggregate_id::AggregateId;
 use crate::dropped::Dropped;
 use crate::error::Error;
 use crate::log::Inner;
+use crate::repair::nameless_extents;
 use crate::report::{Damage, VerifyReport};
 use crate::segment::{Segment, derived_len_max};
 use crate::view::View;
@@ -157,6 +158,19 @@ impl Check<'_> {
                 what,
             );
             self.next_position = end_position;
+        }
+        if self.report.damages.len() > damages_before {
+            for extent in nameless_extents(bytes, SEGMENT_HEADER_LEN, segment.salt()) {
+                let (offset, positions) = (extent.offsets.start as u64, extent.positions);
+                let what = extent.fault.to_string();
+                self.damage(
+                    &segment.path,
+                    offset,
+                    positions.start,
+                    positions.end - 1,
+                    what,
+                );
+            }
         }
         let covers = view.set.heads().map_or(0, |heads| heads.covers());
         if segment.number <= covers {

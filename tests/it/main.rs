@@ -32,6 +32,7 @@ mod real_kernel;
 mod refusals;
 mod reopen;
 mod repair;
+mod restored;
 mod retention;
 mod retention_crashes;
 mod retry;

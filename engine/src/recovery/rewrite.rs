@@ -122,10 +122,11 @@ impl Opening {
         let mut state = Rewrite {
             next_position: base_position,
             durable: base_position - 1,
-            // Not behind the time of what is written anew.
-            time_us: copies
-                .first()
-                .map_or(self.last_time_us, UnprovenFrame::time_us),
+            // Not behind the time of what is written anew, nor before that of what damage may have taken.
+            time_us: copies.first().map_or_else(
+                || self.last_time_us.max(self.options.clock.now_us()),
+                UnprovenFrame::time_us,
+            ),
             first_time_us: 0,
         };
         let mut first = Preamble::default();

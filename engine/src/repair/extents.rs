@@ -1,10 +1,13 @@
 //! Where a segment is damaged: pure over its bytes, so that a test can spoil any of them.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
-use annals_segments::format::frame::FrameHeader;
+use annals_segments::format::frame::{FrameHeader, PreambleEntry};
 use annals_segments::format::{ALIGNMENT, FormatError};
 use annals_segments::{ScanStop, find_later_frame, last_written_byte, scan_frames};
+
+use crate::segment::for_each_whole_frame;
 
 /// A damaged place in a segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,7 +57,8 @@ pub(crate) fn damaged_extents(
             None => (written_end, end),
         };
         let is_end = later.is_none() && next == end;
-        if is_end && (written_end == bad || scan.stop == ScanStop::Footer) {
+        // Zeros up to the end are what has been there only when nothing is expected behind the last frame.
+        if is_end && matches!(scan.stop, ScanStop::Footer | ScanStop::EndOfBytes) {
             return extents;
         }
         extents.push(Extent {
@@ -72,6 +76,48 @@ pub(crate) fn damaged_extents(
         }
     }
 }
+
+/// Sound frames with an event whose topic nothing sound defines: it can be verified and not be shown. Ascending; frames
+/// side by side are one place.
+pub(crate) fn nameless_extents(bytes: &[u8], start: usize, salt: u64) -> Vec<Extent> {
+    let mut named = BTreeSet::new();
+    for_each_whole_frame(bytes, start, salt, |_, frame| {
+        for entry in frame.preamble().into_iter().flatten().flatten() {
+            if let PreambleEntry::Topic { number, .. } = entry {
+                named.insert(number);
+            }
+        }
+    });
+    let mut extents: Vec<Extent> = Vec::new();
+    for_each_whole_frame(bytes, start, salt, |offset, frame| {
+        let mut records = frame.records().filter_map(|(_, record)| record.ok());
+        if records.all(|record| named.contains(&record.place().topic)) {
+            return;
+        }
+        let positions = frame.header.base_position..frame.header.next_position();
+        let end = offset + frame.as_bytes().len();
+        match extents.last_mut() {
+            Some(last) if last.offsets.end == offset && last.positions.end == positions.start => {
+                last.offsets.end = end;
+                last.positions.end = positions.end;
+            }
+            _ => extents.push(Extent {
+                offsets: offset..end,
+                positions,
+                fault: NAMELESS,
+            }),
+        }
+    });
+    extents
+}
+
+/// Why an event that verifies is not shown.
+const NAMELESS: FormatError = FormatError::Field {
+    structure: "record",
+    field: "topic",
+    found: 0,
+    expected: "one that a sound frame of the segment defines",
+};
 
 /// The next frame behind the bad one at `bad` whose header verifies: offset and base position. A copy of an older
 /// frame inside a payload is passed over: its positions are those of events before.
