@@ -390,7 +390,7 @@ fn do_job(inner: &Inner, job: Job) {
         Job::Checkpoint(number) => write_checkpoint(inner, number),
         Job::NameSealed => name_sealed(inner),
         Job::SyncNow => inner.sync_behind(),
-        Job::Fold => fold_when_due(inner, true),
+        Job::Fold => write_missing_indexes(inner).and_then(|()| fold_when_due(inner, true)),
         Job::SyncSoon | Job::SyncAwaited | Job::Stop => Ok(()),
     };
     if let Err(error) = done {
@@ -486,6 +486,15 @@ pub(crate) fn write_index(inner: &Inner, segment: &Arc<Segment>) -> Result<(), E
     }
     checkpoint::remove(directory, segment.number);
     Ok(())
+}
+
+/// Writes the indexes of sealed segments that were found to have none that is sound, and so were derived.
+fn write_missing_indexes(inner: &Inner) -> Result<(), Error> {
+    let set = inner.set();
+    let segments = set.segments.iter();
+    segments
+        .filter(|segment| segment.sealed_entry().is_some() && segment.has_index_in_memory())
+        .try_for_each(|segment| write_index(inner, segment))
 }
 
 /// Writes a checkpoint of the segment being written, once what it covers is durable.

@@ -13,7 +13,7 @@
 //!   may come back.
 //! - Sound frames whose topic only damage defined: on the list too, since nobody can show their events.
 //! - A damaged table of last versions: an empty one takes its place.
-//! - Manifests, indexes, heads: an open for writing makes them anew, without being asked.
+//! - A copy of the manifest, indexes, heads, the watermark: made anew, with nothing given up.
 //!
 //! Order: quarantine files, table, segment, then both manifests, each synced. What lies before the manifest changes no
 //! answer, so a crash leaves a log that is as damaged as it was, or repaired. Doing it again finds the same damage,
@@ -34,7 +34,8 @@ use annals_segments::format::version_table::{VersionTableIdentity, encode_versio
 use annals_segments::format::watermark::Watermark;
 use annals_segments::format::{
     ALIGNMENT, FormatError, MANIFEST_FILES, QUARANTINE_PREFIX, QUARANTINED_COUNT_MAX,
-    SEGMENT_LEN_MAX, align_up, file_checksum, segment_file_name, versions_file_name,
+    SEGMENT_LEN_MAX, WATERMARK_FILE, align_up, file_checksum, parse_heads_file_name,
+    parse_index_file_name, segment_file_name, versions_file_name,
 };
 use annals_segments::{DiskLock, OpenMode, last_written_byte, write_finished};
 
@@ -75,6 +76,9 @@ pub struct RepairPlan {
     pub kept: u64,
     /// Damaged places that were quarantined before and can be read again: they come off the list.
     pub healed: u64,
+    /// Files that are not as they should be and can be made anew from the log: indexes, heads, a copy of the manifest, the
+    /// watermark. To run the repair does it, and nothing is given up by it.
+    pub derived: Vec<PathBuf>,
     /// Why the log cannot be opened for writing as it is; `None` when it can.
     pub refused: Option<Damage>,
     /// Whether aggregates may get versions again that they had: no index knows whose the lost events were, or
@@ -137,6 +141,8 @@ struct Steps {
     /// Names and bytes of the files that keep what is damaged.
     kept: Vec<(String, Vec<u8>)>,
     table: Option<(String, Vec<u8>)>,
+    /// Derived files that are removed, so that an open makes them anew.
+    removed: Vec<PathBuf>,
     segment: Option<(String, Vec<u8>)>,
     manifest: Option<Manifest>,
 }
@@ -210,6 +216,10 @@ impl Repair {
                     .map_err(Error::io(&directory.path, "write the manifest"))?;
             }
         }
+        for path in steps.removed {
+            let removed = directory.disk.remove(&path);
+            removed.map_err(Error::io(path, "remove the derived file"))?;
+        }
         drop(lock);
         let log = Log::open_with(&directory.path, options)?;
         let recovery = log.recovery().clone();
@@ -266,6 +276,16 @@ impl Look<'_> {
             }
             (None, None) => tail.as_ref().map(|error| self.as_lost(damage_of(error))),
         };
+        let damages = self.plan.verified.damages.iter();
+        for (path, kind) in damages.filter_map(|damage| Some((&damage.path, derived(damage)?))) {
+            if !self.plan.derived.contains(path) {
+                self.plan.derived.push(path.clone());
+                match kind {
+                    Derived::Removed => self.steps.removed.push(path.clone()),
+                    Derived::Overwritten => {}
+                }
+            }
+        }
         manifest.quarantined = merged(std::mem::take(&mut self.quarantined));
         let is_still = |old: &&Quarantined| {
             let mut now = manifest.quarantined.iter();
@@ -276,7 +296,7 @@ impl Look<'_> {
         let kept = before.quarantined.iter().filter(is_still).count();
         self.plan.kept = kept as u64;
         self.plan.healed = (before.quarantined.len() - kept) as u64;
-        if self.plan.is_needed() || self.plan.healed > 0 {
+        if self.plan.is_needed() || self.plan.healed > 0 || !self.plan.derived.is_empty() {
             self.keep_manifests()?;
             manifest.durable_position = manifest.durable_position.max(self.view.durable_head());
             self.steps.manifest = Some(manifest);
@@ -665,6 +685,26 @@ struct Affected {
     is_known: bool,
     /// Whether the index has the keys of each, so that no version is given again.
     are_counted: bool,
+}
+
+/// How a derived file is made anew.
+enum Derived {
+    /// By the next open, when it is not there.
+    Removed,
+    /// By what is written in any case.
+    Overwritten,
+}
+
+/// How the damaged file is made anew; `None` when nothing else has what was in it.
+fn derived(damage: &Damage) -> Option<Derived> {
+    let name = damage.path.file_name()?.to_str()?;
+    let is_index = parse_index_file_name(name).is_some() || parse_heads_file_name(name).is_some();
+    let is_witness = name == WATERMARK_FILE || MANIFEST_FILES.contains(&name);
+    match (is_index, is_witness) {
+        (true, _) => Some(Derived::Removed),
+        (_, true) => Some(Derived::Overwritten),
+        _ => None,
+    }
 }
 
 /// A name that a key may stand for.

@@ -7,7 +7,7 @@ use annals_index::{Identity, KeyHash, KeyIndex, SealedIndex, TailIndex};
 use annals_segments::format::frame::Frame;
 use annals_segments::format::manifest::{MANIFEST_LEN_MAX, Manifest};
 use annals_segments::format::segment_header::{SEGMENT_HEADER_LEN, SegmentHeader};
-use annals_segments::format::{FormatError, MANIFEST_FILES};
+use annals_segments::format::{FormatError, MANIFEST_FILES, WATERMARK_FILE};
 use annals_segments::{FrozenFile, OpenMode, ScanStop, find_later_frame, scan_frames};
 
 use crate::aggregate_id::AggregateId;
@@ -478,6 +478,15 @@ impl Check<'_> {
             return Ok(());
         }
         let _manifest = inner.manifest.lock();
+        let watermark = inner.directory.file(WATERMARK_FILE);
+        let opened = inner.directory.disk.open(&watermark, OpenMode::Read);
+        let is_gone = opened.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound);
+        // Made before the first event, under a name that is durable before it: no crash takes it.
+        if is_gone && self.next_position > 1 {
+            let what = "missing: without it nothing tells whether events are gone from the end of the log; written anew \
+                        when the log is opened for writing";
+            self.damage(&watermark, 0, 1, 0, what.into());
+        }
         let mut missing = 0;
         for name in MANIFEST_FILES {
             let path = inner.directory.file(name);

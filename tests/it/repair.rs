@@ -340,6 +340,78 @@ fn what_is_restored_is_there_again() {
     assert_eq!(plan(&disk).healed, 0);
 }
 
+/// A log that rolled often, closed, with heads. Positions are those of 1,000-byte payloads.
+fn with_heads() -> (MemoryDisk, Read) {
+    let disk = MemoryDisk::default();
+    let log = open(&disk, 1).unwrap();
+    fill(&log, 700, 1000);
+    let expected = read(&log);
+    log.close().unwrap();
+    drop(log);
+    assert!(names(&disk).iter().any(|name| name.starts_with("heads-")));
+    (disk, expected)
+}
+
+#[test]
+fn derived_files_that_are_damaged_are_made_anew() {
+    let (sound, expected) = with_heads();
+    let is_derived = |name: &String| {
+        [".idx", "-a", "-b"].iter().any(|end| name.ends_with(end)) || name.starts_with("heads-")
+    };
+    let derived: Vec<_> = names(&sound).into_iter().filter(is_derived).collect();
+    assert!(derived.len() > 10);
+    for name in derived {
+        for place in [3, 60, written_len(&sound, &name) - 1] {
+            let disk = sound.fork();
+            flip(&disk, &name, place);
+            let what = format!("{name} at {place}");
+            let planned = plan(&disk);
+            assert_eq!(planned.verified.damages.len(), 1, "{what}");
+            assert_eq!(planned.derived, [Path::new(DIR).join(&name)], "{what}");
+            assert!(!planned.is_needed(), "{what}");
+            let _ = repair(&disk);
+            let planned = plan(&disk);
+            assert_eq!(
+                (planned.verified.damages, planned.derived),
+                (vec![], vec![]),
+                "{what}"
+            );
+            assert!(exists(&disk, &name) || name.starts_with("heads-"), "{what}");
+            assert_eq!(read(&open(&disk, 3).unwrap()), expected, "{what}");
+        }
+    }
+}
+
+#[test]
+fn heads_that_know_of_what_is_quarantined_are_no_damage() {
+    let (sound, expected) = with_heads();
+    let segments: Vec<_> = names(&sound)
+        .into_iter()
+        .filter(|name| name.ends_with(".seg"))
+        .collect();
+    for name in &segments[..8] {
+        let disk = sound.fork();
+        let len = written_len(&disk, name);
+        // One of the last events of the segment: the newest of its aggregate, as far as the heads go.
+        for place in (len - 8000..len - 600).step_by(1000) {
+            flip(&disk, name, place);
+        }
+        assert!(check(&disk, &expected, name) > 0);
+    }
+}
+
+#[test]
+fn a_watermark_that_is_gone_is_told() {
+    let (disk, expected) = killed();
+    remove(&disk, "WATERMARK");
+    let planned = plan(&disk);
+    let path = Path::new(DIR).join("WATERMARK");
+    assert_eq!(planned.verified.damages.len(), 1);
+    assert_eq!(planned.verified.damages[0].path, path);
+    assert_eq!(planned.derived, [path]);
+    assert_eq!(check(&disk, &expected, "watermark"), 0);
+}
+
 #[test]
 fn a_loss_says_whose_events_it_took() {
     let disk = MemoryDisk::default();

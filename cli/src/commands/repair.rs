@@ -29,11 +29,12 @@ pub(crate) fn run(args: &RepairArgs, out: &mut impl Write) -> Result<Outcome, Cl
         explain(out, &args.dir, &plan)?;
         out.flush()?;
     }
-    // What can be read again comes off the list without a question: nothing is given up by it.
+    // What can be read again comes off the list without a question, and what is derived is made anew: nothing is given
+    // up by it.
     let has_to_ask = plan.is_needed() && is_to_run && !args.yes;
     let is_wanted = match has_to_ask {
         true => can_ask && ask(&mut io::stdin().lock())?,
-        false => is_to_run && (plan.is_needed() || plan.healed > 0),
+        false => is_to_run && (plan.is_needed() || plan.healed > 0 || !plan.derived.is_empty()),
     };
     let done = match is_wanted {
         true => Some(repair.run()?),
@@ -48,7 +49,12 @@ pub(crate) fn run(args: &RepairArgs, out: &mut impl Write) -> Result<Outcome, Cl
             printable(&shell_quoted(&args.dir.to_string_lossy()))
         )?;
     } else if done.is_some() {
-        writeln!(out, "what can be read again is off the list")?;
+        if plan.healed > 0 {
+            writeln!(out, "what can be read again is off the list")?;
+        }
+        if !plan.derived.is_empty() {
+            writeln!(out, "what is derived has been made anew")?;
+        }
     } else if plan.is_needed() && !is_to_run {
         writeln!(
             out,
@@ -99,12 +105,12 @@ fn explain(out: &mut impl Write, dir: &Path, plan: &RepairPlan) -> Result<(), Cl
         .verified
         .damages
         .iter()
-        .filter(|damage| is_made_anew(&damage.path));
+        .filter(|damage| plan.derived.contains(&damage.path));
     for damage in derived {
         write_damage(out, damage)?;
         writeln!(
             out,
-            "  no repair needed: delete the file, it is made anew when the log is opened for writing"
+            "  nothing is lost by it: `--quarantine` makes the file anew"
         )?;
     }
     if plan.kept > 0 {
@@ -154,12 +160,6 @@ fn explain(out: &mut impl Write, dir: &Path, plan: &RepairPlan) -> Result<(), Cl
         )?;
     }
     Ok(())
-}
-
-fn is_made_anew(path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let is_of_segment = [".idx", ".tail"].iter().any(|end| name.ends_with(end));
-    is_of_segment || name.starts_with("heads-") || name.starts_with("MANIFEST-")
 }
 
 fn write_loss(out: &mut impl Write, loss: &Loss) -> Result<(), CliError> {

@@ -114,13 +114,17 @@ impl Disk for MemoryDisk {
         if let Some(Node::Directory(_)) = directory.entries.get(name) {
             return Err(io::ErrorKind::IsADirectory.into());
         }
-        if from != to {
-            directory
-                .entries
-                .insert(name.to_os_string(), Node::File(inode));
-            let (directory, name) = tree.parent_mut(&from)?;
-            directory.entries.remove(name);
+        if let Some(Node::File(there)) = directory.entries.get(name)
+            && Arc::ptr_eq(there, &inode)
+        {
+            // Of two names of one file neither goes, as POSIX has it.
+            return Ok(());
         }
+        directory
+            .entries
+            .insert(name.to_os_string(), Node::File(inode));
+        let (directory, name) = tree.parent_mut(&from)?;
+        directory.entries.remove(name);
         Ok(())
     }
 

@@ -66,6 +66,7 @@ promises! {
     an_open_file_outlives_its_name
     a_rename_replaces_its_target
     a_rename_to_itself_keeps_the_file
+    a_rename_to_another_name_of_the_file_keeps_both
     renaming_and_removing_what_is_missing_is_not_found
     a_link_is_an_equal_name_and_takes_none_that_is_taken
     missing_parents_are_created
@@ -306,6 +307,14 @@ fn a_rename_replaces_its_target(disk: &dyn Disk, root: &Path) {
     assert_eq!(content(disk, &to), b"new");
     assert_eq!(replaced.read_all(100).unwrap(), b"old");
     assert_eq!(listed(disk, root), ["to"]);
+}
+
+fn a_rename_to_another_name_of_the_file_keeps_both(disk: &dyn Disk, root: &Path) {
+    let (one, other) = (root.join("one"), root.join("other"));
+    file_with(disk, &one, b"x");
+    disk.hard_link(&one, &other).unwrap();
+    disk.rename(&one, &other).unwrap();
+    assert_eq!(listed(disk, root), ["one", "other"]);
 }
 
 fn a_rename_to_itself_keeps_the_file(disk: &dyn Disk, root: &Path) {
