@@ -9,8 +9,9 @@
 //!   since nothing in a sealed segment is ever written again: a seal cuts zeros off behind its end, which
 //!   no backup counts; dropping a segment takes its name in the log; a repair puts another file in its place. But linked
 //!   bytes are the same bytes of the same device: against a device that fails, copy, or link to where a copy is made from.
-//! - What an earlier backup of the same log has already brought is not brought again. What a later one finds there from one
-//!   that was cut short is compared and kept.
+//! - What an earlier backup of the same log has already brought is read, and brought again only when it has rotted and the
+//!   log has it sound; what is damaged in both is kept and told. What a later one finds there from one that was cut
+//!   short is compared and kept.
 //! - Nothing derived is in it: no index, no heads, no snapshots.
 //! - A restored log has the id of the one that was backed up. They are one log in two states: only one of them may go on.
 //!
@@ -72,8 +73,8 @@ pub struct BackupReport {
     pub copied_files: u64,
     /// Bytes that were copied.
     pub copied_bytes: u64,
-    /// Damage met in what was linked or copied now, quarantined or not, and what the log was opened with; it is in the backup as
-    /// it is in the log.
+    /// Damage met in what was linked, copied or kept now, quarantined or not, and what the log was opened with; it is in the
+    /// backup as it is in the log.
     pub damages: Vec<Damage>,
 }
 
@@ -398,7 +399,8 @@ impl Bringing<'_> {
         let name = segment_file_name(entry.number);
         if let Some((file, Some(known))) = self.previous.files.get(&name)
             && known == entry
-            && there_len >= entry.end
+            && there_len >= file.len
+            && self.is_best(file, segment, entry)?
         {
             self.files.push(file.clone());
             self.report.kept_files += 1;
@@ -421,6 +423,44 @@ impl Bringing<'_> {
         }
         self.files.push(file);
         Ok(())
+    }
+
+    /// Whether what an earlier backup has brought of a segment is to be kept: it is as its list says and sound, or the log
+    /// has nothing better, which is told.
+    fn is_best(
+        &mut self,
+        file: &BackupFile,
+        segment: &Segment,
+        entry: &SealedSegment,
+    ) -> Result<bool, Error> {
+        let path = self.target.file(&file.name);
+        let kept = self.target.disk.open(&path, OpenMode::Read);
+        let kept = kept.and_then(|kept| kept.read_up_to(file.len));
+        let kept = kept.map_err(Error::io(&path, "read the file"))?;
+        let damages = damages_in(&path, entry, segment.salt(), &kept);
+        let found = file_checksum(&kept);
+        if found == file.checksum && damages.is_empty() {
+            return Ok(true);
+        }
+        let there = match segment.bytes() {
+            Err(error) if error.is_corrupt() => &[],
+            there => there?,
+        };
+        let there = &there[..there.len().min(entry.end as usize)];
+        if damages_in(&segment.path, entry, segment.salt(), there).is_empty() {
+            return Ok(false);
+        }
+        self.report.damages.extend(damages);
+        if found != file.checksum {
+            self.report.damages.push(Damage {
+                path,
+                offset: 0,
+                first: 1,
+                last: 0,
+                what: not_as_listed(found, file).to_string(),
+            });
+        }
+        Ok(true)
     }
 
     /// Whether a file that an interrupted backup has brought is this one.
@@ -484,16 +524,10 @@ impl Bringing<'_> {
     }
 
     fn look_for_damage(&mut self, segment: &Segment, entry: &SealedSegment, bytes: &[u8]) {
-        let positions = entry.base_position..entry.next_position();
-        for extent in damaged_extents(bytes, SEGMENT_HEADER_LEN, segment.salt(), positions) {
-            let lost = lost_positions(segment, &extent.positions);
-            self.report.damages.push(Damage {
-                path: segment.path.clone(),
-                offset: extent.offsets.start as u64,
-                first: lost.start,
-                last: lost.end.saturating_sub(1),
-                what: extent.fault.to_string(),
-            });
+        for mut damage in damages_in(&segment.path, entry, segment.salt(), bytes) {
+            let lost = lost_positions(segment, &(damage.first..damage.last + 1));
+            (damage.first, damage.last) = (lost.start, lost.end.saturating_sub(1));
+            self.report.damages.push(damage);
         }
     }
 
@@ -512,6 +546,20 @@ impl Bringing<'_> {
             }
         }
     }
+}
+
+/// The damage in the bytes of a segment, as `path` has them.
+fn damages_in(path: &Path, entry: &SealedSegment, salt: u64, bytes: &[u8]) -> Vec<Damage> {
+    let positions = entry.base_position..entry.next_position();
+    let extents = damaged_extents(bytes, SEGMENT_HEADER_LEN, salt, positions).into_iter();
+    let damages = extents.map(|extent| Damage {
+        path: path.to_owned(),
+        offset: extent.offsets.start as u64,
+        first: extent.positions.start,
+        last: extent.positions.end.saturating_sub(1),
+        what: extent.fault.to_string(),
+    });
+    damages.collect()
 }
 
 /// Whether all of a segment is missing, and nobody expects it.
@@ -697,11 +745,7 @@ fn restore_file(
     };
     let written = write_filled(&*target.disk, &target.path, &file.name, fill);
     if checksum != file.checksum && written.as_ref().is_err_and(is_invalid) {
-        return Err(damaged(FormatError::Checksum {
-            structure: "file of a backup",
-            found: checksum,
-            expected: file.checksum,
-        }));
+        return Err(damaged(not_as_listed(checksum, file)));
     }
     written.map_err(Error::io(target.file(&file.name), "write the copy"))
 }
@@ -731,15 +775,19 @@ pub(crate) fn damaged_files(directory: &Directory) -> Result<Vec<(PathBuf, Strin
         if bytes.len() as u64 != file.len {
             damaged.push((path, too_short(bytes.len() as u64, file.len).to_string()));
         } else if file_checksum(&bytes) != file.checksum {
-            let fault = FormatError::Checksum {
-                structure: "file of a backup",
-                found: file_checksum(&bytes),
-                expected: file.checksum,
-            };
+            let fault = not_as_listed(file_checksum(&bytes), &file);
             damaged.push((path, fault.to_string()));
         }
     }
     Ok(damaged)
+}
+
+fn not_as_listed(found: u32, file: &BackupFile) -> FormatError {
+    FormatError::Checksum {
+        structure: "file of a backup",
+        found,
+        expected: file.checksum,
+    }
 }
 
 fn too_short(found: u64, expected: u64) -> FormatError {

@@ -362,6 +362,50 @@ fn a_damaged_log_is_backed_up_as_it_is() {
     assert_eq!(restored.verify(|_, _| {}).unwrap().damages, []);
 }
 
+#[test]
+fn what_has_rotted_in_a_backup_is_brought_again_while_the_log_has_it() {
+    let disk = MemoryDisk::default();
+    let log = open(&disk, 1);
+    fill(&log, 200);
+    let _ = back_up(&log, BackupMode::Copy);
+    let expected = payloads(&log);
+    let there = files(&disk, TO);
+    let spoil = |name: &str, place: usize| {
+        let file = disk.open(&Path::new(TO).join(name), OpenMode::ReadWrite);
+        let byte = there[name][place] ^ 1;
+        file.unwrap().write_all_at(&[byte], place as u64).unwrap();
+    };
+    for name in there.keys().filter(|name| name.ends_with(".seg")) {
+        let len = there[name].len();
+        for place in [9, 70, 4_100, len / 2, len - 30] {
+            for mode in [BackupMode::Copy, BackupMode::Link] {
+                spoil(name, place);
+                let report = back_up(&log, mode);
+                assert_eq!(
+                    report.linked_files + report.copied_files,
+                    1,
+                    "{name} {place}"
+                );
+                assert_eq!(files(&disk, TO)[name], there[name], "{name} {place}");
+            }
+            // A copy again, to be spoiled alone.
+            disk.remove(&Path::new(TO).join(name)).unwrap();
+            let _ = back_up(&log, BackupMode::Copy);
+        }
+    }
+    assert_eq!(check(&disk), expected);
+    // The log has it no better: what is there stays, and is told.
+    spoil(FIRST_SEGMENT, 20_000);
+    flip(&disk, FIRST_SEGMENT, 40_000);
+    let before = files(&disk, TO);
+    let report = log.backup(TO, BackupMode::Copy, |_, _| {}).unwrap();
+    assert_eq!(report.copied_files, 0);
+    let path = Path::new(TO).join(FIRST_SEGMENT);
+    assert_eq!(report.damages.len(), 2, "{:?}", report.damages);
+    assert!(report.damages.iter().all(|damage| damage.path == path));
+    assert_eq!(files(&disk, TO)[FIRST_SEGMENT], before[FIRST_SEGMENT]);
+}
+
 /// Has every changing call refused from the `calls`-th on. Answers whether that was reached.
 fn crash_after(disk: &SimDisk, calls: u64) -> Arc<AtomicU64> {
     let left = Arc::new(AtomicU64::new(calls));
