@@ -533,8 +533,12 @@ impl Check<'_> {
             damaged.any(|segment| match damage.first <= damage.last {
                 true => segment.is_accepted(damage.first, damage.last),
                 false => {
+                    // One place may be several frames, of which only the first is told at its offset.
                     let mut places = segment.quarantined().iter();
-                    places.any(|place| place.offset == damage.offset)
+                    places.any(|place| {
+                        let bytes = place.offset..place.offset + place.length.max(1);
+                        bytes.contains(&damage.offset)
+                    })
                 }
             })
         };
