@@ -40,7 +40,7 @@ pub trait AggregateRecorder: Recorder {
     ///
     /// (Aggregate, version) is unique, within one insert as well. Versions need not be contiguous, and
     /// may start anywhere, 0 included. A recorder may refuse a version that is not above the aggregate's
-    /// last even if it is unused (`memory` and `log` do: 1, 5, 3 is refused at 3).
+    /// last even if it is unused (those of this crate do: 1, 5, 3 is refused at 3).
     ///
     /// A failed insert leaves no trace: no event, and no gap in the positions.
     ///
