@@ -146,6 +146,8 @@ mod book {
     struct BackUp;
     #[doc = include_str!("../../docs/how-to/truncate.md")]
     struct Truncate;
+    #[doc = include_str!("../../docs/how-to/tune.md")]
+    struct Tune;
     #[doc = include_str!("../../docs/how-to/metadata.md")]
     struct Metadata;
     #[doc = include_str!("../../docs/how-to/hash-chain.md")]
