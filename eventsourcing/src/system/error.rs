@@ -129,7 +129,7 @@ pub enum SystemError {
     Follower(#[from] ProjectionError),
 
     /// Timers cannot be read or fired any more: the runner has stopped firing them. None is lost.
-    #[error("timers have stopped; start the system again when the store works, none is lost")]
+    #[error("timers have stopped; start them again when the store works, none is lost")]
     Timers {
         /// Why.
         source: std::sync::Arc<SystemError>,

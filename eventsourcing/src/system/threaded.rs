@@ -74,32 +74,20 @@ impl MultiThreadedRunner {
                 });
             }
         }
-        let (timers, told) = (wiring.timers.clone(), ended.clone());
-        let thread = thread::Builder::new()
-            .name("timers".to_owned())
-            .spawn(move || {
-                if let Err(error) = timers.run() {
-                    told.state.lock().timers = Some(Arc::new(error));
-                }
-                told.tell();
-            })
-            .map_err(|error| SystemError::Open {
-                name: "timers".to_owned(),
-                source: error.into(),
-            })?;
+        let timers = fire_timers(&wiring, &ended)?;
         Ok(Self {
             wiring,
             clock: options.clock.clone(),
             running,
             ended,
-            timers: Mutex::new(Some(thread)),
+            timers: Mutex::new(Some(timers)),
         })
     }
 
-    /// Blocks until a follower has stopped on an error, for at most `timeout`.
+    /// Blocks until a follower or the timers have stopped on an error, for at most `timeout`.
     ///
     /// # Errors
-    /// [`SystemError::Follower`] with the first failure there is, [`SystemError::Store`] when timers cannot be read.
+    /// [`SystemError::Follower`] with the first failure there is, [`SystemError::Timers`].
     pub fn watch(&self, timeout: Duration) -> Result<(), SystemError> {
         let mut state = self.ended.state.lock();
         self.check_all(&state)?;
@@ -108,10 +96,11 @@ impl MultiThreadedRunner {
         self.check_all(&state)
     }
 
-    /// Starts the followers again that have stopped on an error, each where it stopped; answers how many.
+    /// Starts the followers again that have stopped on an error, each where it stopped, and the timers, if they have;
+    /// answers how many, of which the timers are one.
     ///
     /// # Errors
-    /// [`SystemError::Follower`] when one cannot be started.
+    /// [`SystemError::Follower`] when one cannot be started, [`SystemError::Open`] when the timers cannot.
     pub fn restart_failed(&self) -> Result<usize, SystemError> {
         let mut restarted = 0;
         for running in &self.running {
@@ -121,6 +110,19 @@ impl MultiThreadedRunner {
                 *follower = Arc::new(again);
                 restarted += 1;
             }
+        }
+        let mut timers = self.timers.lock();
+        // Taken before they start: they may fail again at once.
+        let failure = self.ended.state.lock().timers.take();
+        if let Some(failure) = failure {
+            match fire_timers(&self.wiring, &self.ended) {
+                Ok(thread) => *timers = Some(thread),
+                Err(error) => {
+                    self.ended.state.lock().timers = Some(failure);
+                    return Err(error);
+                }
+            }
+            restarted += 1;
         }
         Ok(restarted)
     }
@@ -232,6 +234,22 @@ fn follow(
     let on_end = Box::new(move || ended.tell());
     let steps = wired.parts[part].clone();
     Ok(Follower::start(steps, upstream, Some(on_end))?)
+}
+
+/// Fires timers in a thread of its own.
+fn fire_timers(wiring: &Wiring, ended: &Arc<Ended>) -> Result<JoinHandle<()>, SystemError> {
+    let (timers, told) = (wiring.timers.clone(), ended.clone());
+    let thread = thread::Builder::new().name("timers".to_owned());
+    let thread = thread.spawn(move || {
+        if let Err(error) = timers.run() {
+            told.state.lock().timers = Some(Arc::new(error));
+        }
+        told.tell();
+    });
+    thread.map_err(|error| SystemError::Open {
+        name: "timers".to_owned(),
+        source: error.into(),
+    })
 }
 
 impl Runner for MultiThreadedRunner {

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use annals_segments::Clock;
@@ -26,10 +27,20 @@ pub(super) struct Timers {
     rung: Condvar,
 }
 
+/// An application with timers.
+pub(super) struct Fires {
+    pub(super) name: String,
+    pub(super) application: Arc<ProcessApplication>,
+    /// Told what is written to it.
+    pub(super) written: Arc<AtomicU64>,
+}
+
 /// The timers of one application.
 struct Watched {
     name: String,
     application: Arc<ProcessApplication>,
+    /// The last position that this system has written to it.
+    written: Arc<AtomicU64>,
     /// Everything up to here has been read.
     looked_at: u64,
     /// Up to here nothing is pending, as it is stored.
@@ -51,12 +62,13 @@ struct Bell {
 
 impl Timers {
     pub(super) fn new(
-        applications: Vec<(String, Arc<ProcessApplication>)>,
+        applications: impl IntoIterator<Item = Fires>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let watched = applications.into_iter().map(|(name, application)| Watched {
-            name,
-            application,
+        let watched = applications.into_iter().map(|fires| Watched {
+            name: fires.name,
+            application: fires.application,
+            written: fires.written,
             looked_at: 0,
             stored: 0,
             pending: HashMap::new(),
@@ -203,9 +215,16 @@ impl Watched {
             let durability = self.application.durability();
             let recorder = self.application.process_recorder();
             match recorder.insert_events(events, durability) {
-                Ok(_) => fired += 1,
-                // It was cancelled or set anew, or fired by another: that is read the next time.
-                Err(PersistenceError::VersionConflict { .. }) => {}
+                Ok(recorded) => {
+                    fired += 1;
+                    // It may not be durable yet: nothing is at rest before that.
+                    if let Some(last) = recorded.last() {
+                        self.written.fetch_max(last.position, Ordering::SeqCst);
+                    }
+                }
+                // It was cancelled or set anew, or fired by another: that is read the next time. Who fires it beside
+                // another finds its event stored with another marker, which is a conflict of another kind.
+                Err(error) if error.is_conflict() => {}
                 Err(error) => {
                     // It is read again.
                     self.looked_at = self.stored;

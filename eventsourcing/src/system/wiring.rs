@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 
 use super::partitions::{share, tracking_name};
-use super::timers::Timers;
+use super::timers::{Fires, Timers};
 use super::{PARTITIONS_MAX, RunnerOptions, System, SystemError};
 use crate::application::Application;
 use crate::persistence::{ApplicationRecorder, DeadLetter};
@@ -64,7 +64,7 @@ pub(super) struct Wiring {
 pub(super) struct Wired {
     pub(super) name: String,
     pub(super) member: Member,
-    /// The last position that a follower of this system has written to it.
+    /// The last position that a follower or a timer of this system has written to it.
     written: Arc<AtomicU64>,
 }
 
@@ -107,10 +107,14 @@ impl Wiring {
         }
 
         let processing = members.iter().filter_map(|wired| match &wired.member {
-            Member::Processing(application) => Some((wired.name.clone(), application.clone())),
+            Member::Processing(application) => Some(Fires {
+                name: wired.name.clone(),
+                application: application.clone(),
+                written: wired.written.clone(),
+            }),
             Member::Leading(_) => None,
         });
-        let timers = Arc::new(Timers::new(processing.collect(), options.clock.clone()));
+        let timers = Arc::new(Timers::new(processing, options.clock.clone()));
         // Followers of one application, and of one part, take turns: they would only be in conflict.
         let turns: Vec<Vec<Arc<Mutex<()>>>> = (members.iter())
             .map(|_| (0..PARTITIONS_MAX).map(|_| Arc::default()).collect())

@@ -18,6 +18,8 @@ use uuid::Uuid;
 
 use crate::school::{Course, CourseEvent, Dog, DogEvent};
 
+mod beside;
+
 // ---- The system: dogs learn tricks; a course a trick; full courses get a certificate, which opens the next one ----
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
