@@ -114,14 +114,7 @@ fn trouble(failure: Failure) -> Trouble {
             Err(failure) => return Trouble::Event(failure),
         },
     };
-    match persistence {
-        error @ (PersistenceError::Store { .. }
-        | PersistenceError::Closed
-        | PersistenceError::Indeterminate { .. }
-        | PersistenceError::VersionConflict { .. }
-        | PersistenceError::ConditionConflict { .. }) => Trouble::storing(error),
-        error => Trouble::Event(error.into()),
-    }
+    Trouble::reading(persistence)
 }
 
 impl Sink for Effects {

@@ -203,7 +203,7 @@ impl<V: View, P: Projection<V>> Rows<V, P> {
     fn transact(&mut self, step: Step<'_>, notifications: &[Notification]) -> Result<(), Trouble> {
         let decode = |notification| Notified::<P::Event>::decode(&self.mapper, notification);
         let events: Result<Vec<_>, _> = notifications.iter().map(decode).collect();
-        let events = events.map_err(|error| Trouble::Event(error.into()))?;
+        let events = events.map_err(Trouble::reading)?;
         let projection = &mut self.projection;
         self.view.transact(step, |rows| {
             let process = AssertUnwindSafe(|| projection.process_batch(&events, rows));

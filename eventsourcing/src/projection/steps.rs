@@ -72,6 +72,20 @@ impl Trouble {
             error => Self::Store(error),
         }
     }
+
+    /// Trouble with reading an event, or what a policy rests on.
+    pub(crate) fn reading(error: PersistenceError) -> Self {
+        match error {
+            // Of a store that may work again the event knows nothing: it is not to be given up for that.
+            error @ (PersistenceError::Store { .. }
+            | PersistenceError::KeyStore { .. }
+            | PersistenceError::Busy
+            | PersistenceError::Closed
+            | PersistenceError::Indeterminate { .. }) => Self::storing(error),
+            error if error.is_conflict() => Self::storing(error),
+            error => Self::Event(error.into()),
+        }
+    }
 }
 
 /// A sink with its options and its manners.

@@ -353,6 +353,83 @@ fn an_event_that_cannot_be_read_is_a_failure_of_its_own() {
 }
 
 #[test]
+#[cfg(feature = "encryption")]
+fn keys_that_cannot_be_had_for_a_while_are_not_the_fault_of_events() {
+    use annals::{Encryption, KeptKey, KeyRing, KeyStore, Mapper, MemoryKeyStore, SecretKey};
+    use annals::{TranscodeError, WrappedKey};
+
+    /// Keys that cannot be had that often yet.
+    #[derive(Clone, Debug, Default)]
+    struct Stuck {
+        keys: Arc<MemoryKeyStore>,
+        failing: Arc<AtomicUsize>,
+    }
+
+    impl KeyStore for Stuck {
+        fn load(&self, aggregate: &AggregateId) -> Result<KeptKey, TranscodeError> {
+            match Knobs::is_due(&self.failing) {
+                true => Err("too many open files".into()),
+                false => self.keys.load(aggregate),
+            }
+        }
+
+        fn insert(&self, id: &AggregateId, key: &WrappedKey) -> Result<KeptKey, TranscodeError> {
+            self.keys.insert(id, key)
+        }
+
+        fn replace(&self, id: &AggregateId, key: &WrappedKey) -> Result<(), TranscodeError> {
+            self.keys.replace(id, key)
+        }
+
+        fn erase(&self, aggregate: &AggregateId) -> Result<bool, TranscodeError> {
+            self.keys.erase(aggregate)
+        }
+
+        fn aggregates(&self) -> Result<Vec<AggregateId>, TranscodeError> {
+            self.keys.aggregates()
+        }
+    }
+
+    let stuck = Stuck::default();
+    let recorder = Arc::new(MemoryRecorder::new());
+    let open = || {
+        let ring = KeyRing::new(1, SecretKey::new([7; 32])).unwrap();
+        let encryption = Encryption::new(ring).key_per_aggregate(stuck.clone());
+        let app = Application::builder(recorder.clone());
+        app.mapper(Mapper::json().cipher(encryption))
+            .build()
+            .unwrap()
+    };
+    let written = teach(&open(), &["sit"]);
+    // Another one, which has to ask for the key.
+    let app = open();
+    let (view, tricks) = start();
+    let run = || {
+        let runner = builder(&app, &view, &tricks).options(quick(OnFailure::DeadLetter));
+        runner.start().unwrap()
+    };
+    stuck.failing.store(usize::MAX, Ordering::SeqCst);
+    let runner = run();
+    let error = runner.wait(written, PATIENCE).unwrap_err();
+    let ProjectionError::Failed { source, .. } = &error else {
+        panic!("{error:?}");
+    };
+    let ProjectionError::Store { source, .. } = &**source else {
+        panic!("{source:?}");
+    };
+    assert!(matches!(**source, PersistenceError::KeyStore { .. }));
+    assert_eq!(runner.dead_letters().unwrap(), []);
+    drop(runner);
+
+    // Not for longer than it is tried again.
+    stuck.failing.store(3, Ordering::SeqCst);
+    let runner = run();
+    runner.wait(written, PATIENCE).unwrap();
+    assert_eq!(runner.dead_letters().unwrap(), []);
+    assert_eq!(view.get("sit"), Some(1));
+}
+
+#[test]
 fn a_projection_is_stopped_from_any_thread_and_whoever_waits_is_told() {
     for app in applications() {
         let (view, tricks) = start();

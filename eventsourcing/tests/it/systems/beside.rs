@@ -8,14 +8,14 @@ use std::time::{Duration, SystemTime};
 
 use annals::{
     AggregateId, AggregateRecorder, ApplicationRecorder, Durability, MemoryRecorder,
-    MultiThreadedRunner, Notification, Notified, PersistenceError, ProcessApplication,
+    MultiThreadedRunner, Notification, Notified, OnFailure, PersistenceError, ProcessApplication,
     ProcessRecorder, Recorded, Recorder, Runner, RunnerOptions, SelectEvents, SelectNotifications,
     SingleThreadedRunner, StoredEvent, Subscription, System, SystemError, Tracking,
     TrackingRecorder, policy,
 };
 use annals_segments::Clock;
 
-use super::{Certified, PATIENCE, STORES, Store, World, all};
+use super::{Certified, HOWS, PATIENCE, STORES, Store, World, all, quick, run};
 use crate::school::DogEvent;
 
 /// Certifies each trick a second after the beginning of time.
@@ -137,6 +137,71 @@ fn timers_that_a_store_has_stopped_are_started_again() {
     runner.watch(Duration::ZERO).unwrap();
     assert_eq!(runner.restart_failed().unwrap(), 0);
     runner.stop().unwrap();
+}
+
+#[test]
+fn a_store_that_fails_for_a_while_is_not_the_fault_of_events() {
+    type Kind = fn() -> PersistenceError;
+    let of_the_store: [Kind; 2] = [
+        || PersistenceError::KeyStore {
+            aggregate_id: None,
+            source: "too many open files".into(),
+        },
+        || PersistenceError::Busy,
+    ];
+    let conflict: Kind = || PersistenceError::RetryConflict {
+        event_id: uuid::Uuid::nil(),
+        position: 1,
+        what: "is another one",
+    };
+    for (kind, stops) in [
+        (of_the_store[0], true),
+        (of_the_store[1], true),
+        (conflict, false),
+    ] {
+        for how in HOWS {
+            // In the whole batch, then as often as an event is tried.
+            let failing = Arc::new(AtomicUsize::new(4));
+            let system = failing_system(failing.clone(), kind);
+            let world = World::new(Store::Memory, &["school", "office"]);
+            world.teach(&["sit"]);
+            let options = || RunnerOptions::new().follow(quick(OnFailure::DeadLetter));
+            let runner = run(&system, how, options(), &world).unwrap();
+            let outcome = runner.settle(PATIENCE);
+            assert_eq!(outcome.is_err(), stops, "{how:?}: {outcome:?}");
+            assert_eq!(runner.dead_letters("office").unwrap(), []);
+            let _ = runner.stop();
+            drop(runner);
+
+            failing.store(0, Ordering::SeqCst);
+            let runner = run(&system, how, options(), &world).unwrap();
+            runner.settle(PATIENCE).unwrap();
+            assert_eq!(runner.dead_letters("office").unwrap(), []);
+            assert_eq!(count(world.app("office"), "Certified"), 1, "{how:?}");
+        }
+    }
+}
+
+/// Certifies each trick, once it has failed that often.
+fn failing_system(failing: Arc<AtomicUsize>, kind: fn() -> PersistenceError) -> System {
+    let certifies = policy(move |event: &Notified<DogEvent>, work| {
+        if let DogEvent::TrickAdded { trick } = &event.event {
+            let less = |left: usize| left.checked_sub(1);
+            if (failing.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less)).is_ok() {
+                return Err(kind().into());
+            }
+            work.record(&Certified {
+                course: trick.clone(),
+            })?;
+        }
+        Ok(())
+    });
+    System::builder()
+        .leader("school")
+        .follower("office", certifies)
+        .pipe(["school", "office"])
+        .build()
+        .unwrap()
 }
 
 /// A recorder that stores events without a tracking position only when it is not failing.
