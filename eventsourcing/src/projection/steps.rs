@@ -212,9 +212,17 @@ impl Steps {
 
     pub(crate) fn bury(&self, letter: DeadLetter) -> Result<(), ProjectionError> {
         let position = letter.position;
-        match self.sink.lock().bury(letter) {
+        let mut sink = self.sink.lock();
+        match sink.bury(letter) {
             // Somebody else has processed it meanwhile.
             Ok(()) | Err(PersistenceError::TrackingConflict { .. }) => Ok(()),
+            // Or has buried it: that there is a letter may show before the place does.
+            Err(error)
+                if error.is_conflict()
+                    && sink.tracked().is_ok_and(|tracked| tracked >= position) =>
+            {
+                Ok(())
+            }
             Err(source) => Err(self.store_error("keep a dead letter", position - 1, source)),
         }
     }

@@ -15,7 +15,7 @@ use annals::{
 };
 use annals_segments::Clock;
 
-use super::{Certified, HOWS, PATIENCE, STORES, Store, World, all, quick, run};
+use super::{Certified, HOWS, How, PATIENCE, STORES, Store, World, all, poisoned, quick, run};
 use crate::school::DogEvent;
 
 /// Certifies each trick a second after the beginning of time.
@@ -202,6 +202,33 @@ fn failing_system(failing: Arc<AtomicUsize>, kind: fn() -> PersistenceError) -> 
         .pipe(["school", "office"])
         .build()
         .unwrap()
+}
+
+#[test]
+fn an_event_that_another_runner_has_buried_stops_nobody() {
+    let knob = Arc::new(AtomicUsize::new(1));
+    let system = poisoned(knob.clone());
+    for &store in STORES {
+        for how in [How::Single, How::SingleInParts(3)] {
+            let world = World::new(store, &["school", "courses", "office"]);
+            // Both begin before it is there, and go on one after the other.
+            let runners = [(); 2].map(|()| {
+                let options = RunnerOptions::new().follow(quick(OnFailure::DeadLetter));
+                run(&system, how, options, &world).unwrap()
+            });
+            world.teach(&["sit", "poison", "fetch"]);
+            for runner in &runners {
+                let outcome = runner.settle(PATIENCE);
+                outcome.unwrap_or_else(|error| panic!("{store:?} {how:?}: {error:?}"));
+                assert_eq!(runner.dead_letters("courses").unwrap().len(), 1);
+            }
+            assert_eq!(
+                count(world.app("office"), "Certified"),
+                2,
+                "{store:?} {how:?}"
+            );
+        }
+    }
 }
 
 /// A recorder that stores events without a tracking position only when it is not failing.
