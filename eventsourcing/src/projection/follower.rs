@@ -250,12 +250,17 @@ impl Follower {
         self.shared.progress.lock().reached
     }
 
-    /// Keeps it from processing anything while `during` runs, which is told how far it has come.
-    pub(crate) fn pause<T>(&self, during: impl FnOnce(u64) -> T) -> T {
-        let sink = self.shared.steps.sink.lock();
+    /// Keeps it from processing anything while `during` runs, which is told how far it has come; `None` when what it is
+    /// at takes longer than `timeout`.
+    pub(crate) fn pause<T>(&self, timeout: Duration, during: impl FnOnce(u64) -> T) -> Option<T> {
+        let sink = self.shared.steps.sink.try_lock_for(timeout)?;
         // What has just been stored may not have been told yet.
         let stored = sink.tracked().unwrap_or(0);
-        during(self.reached().max(stored))
+        Some(during(self.reached().max(stored)))
+    }
+
+    pub(crate) fn clock(&self) -> Arc<dyn annals_segments::Clock> {
+        self.shared.steps.clock.clone()
     }
 
     /// Waits until the thread has ended.

@@ -1,7 +1,7 @@
 //! Projections: each event counts once, whatever fails, and whoever waits is told.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -595,6 +595,139 @@ fn a_rebuilt_view_that_fails_leaves_the_live_one_in_its_place() {
         assert!(next.check().is_err());
         assert!(Arc::ptr_eq(&live.view(), &view));
         live.wait(teach(&app, &["sit"]), PATIENCE).unwrap();
+    }
+}
+
+#[test]
+fn who_waits_is_answered_in_time_however_often_the_live_one_is_replaced() {
+    for app in applications() {
+        let new = || {
+            let (view, tricks) = start();
+            builder(&app, &view, &tricks).start().unwrap()
+        };
+        let live = LiveProjection::new(new());
+        let is_over = AtomicU64::new(0);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let _ends = Ends(&is_over);
+                let limit = Duration::from_millis(300);
+                let error = live.wait(1_000, limit).unwrap_err();
+                let ProjectionError::WaitTimeout { timeout, .. } = error else {
+                    panic!("{error:?}");
+                };
+                assert_eq!(timeout, limit, "it tells the whole of it");
+            });
+            let replaced = (0..100).position(|_| {
+                live.replace(Arc::new(new()), PATIENCE).unwrap();
+                thread::sleep(Duration::from_millis(50));
+                is_over.load(Ordering::SeqCst) == 1
+            });
+            assert!(replaced.is_some(), "it has waited again each time");
+        });
+    }
+}
+
+#[derive(Default)]
+struct Gate {
+    closed: Mutex<()>,
+    /// Who has come to it.
+    comers: AtomicUsize,
+}
+
+impl Gate {
+    fn wait_for_one(&self) {
+        while self.comers.load(Ordering::SeqCst) == 0 {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+/// Is kept by a gate, and then fails or not.
+struct Gated {
+    gate: Arc<Gate>,
+    fails: bool,
+}
+
+impl Projection<Counts> for Gated {
+    type Event = DogEvent;
+
+    fn process(
+        &mut self,
+        event: &Notified<DogEvent>,
+        _: &mut MemoryRows<'_, String, u64>,
+    ) -> Result<(), Failure> {
+        if let DogEvent::TrickAdded { .. } = &event.event {
+            self.gate.comers.fetch_add(1, Ordering::SeqCst);
+            let _open = self.gate.closed.lock().unwrap();
+            if self.fails {
+                return Err("the gate leads nowhere".into());
+            }
+        }
+        Ok(())
+    }
+}
+
+fn gated(app: &Application, gate: &Arc<Gate>, fails: bool) -> ProjectionRunner<Counts> {
+    let gate = gate.clone();
+    let projection = Gated { gate, fails };
+    let once = Retry {
+        attempts: 1,
+        ..Retry::default()
+    };
+    // Each event on its own, so that it is tried once.
+    let options = quick(OnFailure::Stop).retry(once).batch_events_max(1);
+    ProjectionRunner::builder("school", app, Arc::new(Counts::new()), projection)
+        .options(options)
+        .start()
+        .unwrap()
+}
+
+#[test]
+fn who_waits_is_not_told_what_became_of_one_that_was_replaced() {
+    for app in applications() {
+        let [gate, open] = [(); 2].map(|()| Arc::<Gate>::default());
+        let held = gate.closed.lock().unwrap();
+        let live = LiveProjection::new(gated(&app, &gate, true));
+        let next = gated(&app, &open, false);
+        let written = teach(&app, &["sit"]);
+        next.wait(written, PATIENCE).unwrap();
+        gate.wait_for_one();
+        thread::scope(|scope| {
+            let waiting = scope.spawn(|| live.wait(written, PATIENCE));
+            thread::sleep(Duration::from_millis(50));
+            let replacing = scope.spawn(|| live.replace(Arc::new(next), PATIENCE));
+            // The old one fails while it is being replaced.
+            thread::sleep(Duration::from_millis(50));
+            drop(held);
+            let old = replacing.join().unwrap().unwrap();
+            assert!(old.check().is_err());
+            waiting.join().unwrap().unwrap();
+        });
+    }
+}
+
+#[test]
+fn readers_are_not_kept_by_a_rebuilt_view_that_stalls() {
+    for app in applications() {
+        let gates = [(); 2].map(|()| Arc::<Gate>::default());
+        let [old_gate, next_gate] = gates.each_ref().map(|gate| gate.closed.lock().unwrap());
+        let live = LiveProjection::new(gated(&app, &gates[0], false));
+        let next = Arc::new(gated(&app, &gates[1], false));
+        let written = teach(&app, &["sit"]);
+        gates.iter().for_each(|gate| gate.wait_for_one());
+        thread::scope(|scope| {
+            let replacing = scope.spawn(|| live.replace(next.clone(), PATIENCE));
+            // The one in use goes on while it is being replaced, the next one does not.
+            thread::sleep(Duration::from_millis(50));
+            drop(old_gate);
+            live.wait(written, PATIENCE).unwrap();
+            thread::sleep(Duration::from_millis(50));
+            let _ = live.view();
+            assert!(!replacing.is_finished(), "the reader was kept to the end");
+            drop(next_gate);
+            replacing.join().unwrap().unwrap();
+            assert!(Arc::ptr_eq(&live.view(), next.view()));
+        });
     }
 }
 
