@@ -20,7 +20,8 @@ use crate::school::{Course, CourseEvent, Dog, DogEvent};
 
 mod beside;
 
-// ---- The system: dogs learn tricks; a course a trick; full courses get a certificate, which opens the next one ----
+// ---- The system: dogs learn tricks; a course a trick; full courses get a certificate, which opens the next one, and
+// which timers frame ----
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Certified {
@@ -29,10 +30,18 @@ struct Certified {
 
 impl Event for Certified {}
 
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Framed {
+    certificate: String,
+}
+
+impl Event for Framed {}
+
 one_of! {
     enum Seen {
         Dog(DogEvent),
         Certified(Certified),
+        Framed(Framed),
     }
 }
 
@@ -55,17 +64,25 @@ fn join_courses() -> impl Policy {
                 let id = text_id(&format!("advanced {course}"));
                 work.add(Root::<Course>::new(id, CourseEvent::Opened)?)?;
             }
+            Seen::Framed(Framed { certificate }) => {
+                let id = text_id(&format!("framed {certificate}"));
+                work.add(Root::<Course>::new(id, CourseEvent::Opened)?)?;
+            }
         }
         Ok(())
     })
 }
 
-/// Certifies each course at its third dog.
+/// Certifies each course at its third dog; the certificate is framed by a timer that is due.
 fn certify() -> impl Policy {
     policy(|event: &Notified<CourseEvent>, work| {
         if event.event == CourseEvent::DogJoined && event.version == Some(4) {
             let course = event.aggregate_id.as_ref().and_then(AggregateId::as_text);
             let course = course.unwrap_or_default().to_owned();
+            let framed = Framed {
+                certificate: course.clone(),
+            };
+            work.set_timer(&course, event.time(), &framed)?;
             work.record(&Certified { course })?;
         }
         Ok(())
@@ -313,8 +330,11 @@ fn a_system_has_the_same_effect_on_every_recorder_and_under_every_runner() {
             let statistics = world.app("statistics").repository();
             let dogs = statistics.get::<Tally>(&text_id("dogs")).unwrap();
             let courses = statistics.get::<Tally>(&text_id("courses")).unwrap();
-            // 21 dogs with 32 tricks; 3 courses, 32 joined, 3 advanced courses.
-            assert_eq!((dogs.0, courses.0), (53, 38), "{store:?} {how:?}");
+            // 21 dogs with 32 tricks; 3 courses, 32 joined, 3 advanced courses, 3 framed ones.
+            assert_eq!((dogs.0, courses.0), (53, 41), "{store:?} {how:?}");
+            let fired = all(world.app("office")).into_iter();
+            let fired = fired.filter(|event| event.topic == "$timer-fired").count();
+            assert_eq!(fired, 3, "{store:?} {how:?}");
             let effect = world.effect();
             match &expected {
                 Some(expected) => {
@@ -408,11 +428,17 @@ fn events_name_what_they_came_of() {
         assert_eq!(caused_by(&courses[1]), school_ids(1));
         assert_eq!(began_with(&courses[1]), school_ids(1));
         // The third to join had the course certified.
-        assert_eq!(caused_by(&office[0]), courses[3].event_id.to_string());
-        assert_eq!(began_with(&office[0]), school_ids(5));
-        let advanced = courses.last().unwrap();
-        assert_eq!(caused_by(advanced), office[0].event_id.to_string());
-        assert_eq!(began_with(advanced), school_ids(5));
+        for (topic, opened) in [("Certified", "advanced sit"), ("Framed", "framed sit")] {
+            let mut events = office.iter();
+            let event = events.find(|event| event.topic == topic).unwrap();
+            assert_eq!(caused_by(event), courses[3].event_id.to_string());
+            assert_eq!(began_with(event), school_ids(5));
+            let (id, mut events) = (text_id(opened), courses.iter());
+            let course = events.find(|event| event.aggregate_id() == Some(&id));
+            let course = course.unwrap();
+            assert_eq!(caused_by(course), event.event_id.to_string());
+            assert_eq!(began_with(course), school_ids(5));
+        }
     }
 }
 
