@@ -1,5 +1,7 @@
 //! The log: the handle that programs hold, and what its parts share.
 
+mod tracking;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
@@ -241,11 +243,6 @@ impl Log {
         self.handle.inner.durable_head()
     }
 
-    /// Position recorded for an upstream by [`Batch::tracking`]; `None` when there is none.
-    pub fn tracking(&self, name: &str) -> Option<u64> {
-        self.handle.inner.tracked(name)
-    }
-
     /// Follows the events behind position `after` that match `query`: those that are there, then those
     /// to come, without a gap and without a duplicate, each only once it is durable, unless
     /// [asked otherwise](Subscription::visibility). A query goes through the indexes and costs its matches.
@@ -422,6 +419,11 @@ impl Log {
         &self.handle.inner.directory.path
     }
 
+    /// Whether it has been closed, by whichever handle.
+    pub fn is_closed(&self) -> bool {
+        self.handle.inner.is_closed()
+    }
+
     /// Syncs everything, marks the log as closed in an orderly way and releases it. Later appends answer
     /// [`Error::Closed`], subscriptions end; closing again does nothing.
     ///
@@ -458,6 +460,7 @@ pub(crate) struct Inner {
     lock: Mutex<Option<Box<dyn DiskLock>>>,
     durable_changed: Changed,
     visible_changed: Changed,
+    tracking_changed: Changed,
     pub(crate) snapshots: SnapshotStore,
     /// The thread that leads for tickets, once there was one.
     committer: Mutex<Option<thread::JoinHandle<()>>>,
@@ -523,6 +526,7 @@ impl Inner {
             lock: Mutex::new(opened.lock),
             durable_changed: Changed::default(),
             visible_changed: Changed::default(),
+            tracking_changed: Changed::default(),
             snapshots: SnapshotStore::default(),
             committer: Mutex::new(None),
         }
@@ -889,21 +893,6 @@ impl Inner {
         }
     }
 
-    fn tracked(&self, name: &str) -> Option<u64> {
-        self.tracking.read().get(name).copied()
-    }
-
-    pub(crate) fn advance_tracking(&self, advanced: &mut Vec<(Box<str>, u64)>) {
-        if !advanced.is_empty() {
-            self.tracking.write().extend(advanced.drain(..));
-        }
-    }
-
-    /// Bytes that the tracking positions take in a dictionary, at most.
-    pub(crate) fn tracking_len(&self) -> usize {
-        crate::writer::tracking_len(&self.tracking.read())
-    }
-
     /// Writes the manifest with a change in it, for whoever has locked it.
     pub(crate) fn write_locked_manifest(
         &self,
@@ -945,6 +934,7 @@ impl Inner {
     pub(crate) fn wake_all(&self) {
         self.durable_changed.notify();
         self.visible_changed.notify();
+        self.tracking_changed.notify();
         self.wake_tasks();
     }
 

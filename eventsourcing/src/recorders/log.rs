@@ -1,8 +1,7 @@
 //! Events in an Annals log: durable, in one directory, by one process.
 //!
 //! The only room of the library that knows the engine. It turns the library's words into the engine's
-//! and back, moves payloads without copying, and keeps no state of its own but for waking those who
-//! [`wait`](TrackingRecorder::wait) for a tracking position.
+//! and back, moves payloads without copying, and keeps no state of its own.
 
 mod model_snapshots;
 mod snapshots;
@@ -15,7 +14,6 @@ use std::path::Path;
 use std::time::Duration;
 
 use annals_engine::{Appended, Batch, Direction, Event, Log, NewEvent, RecordedEvent, Version};
-use parking_lot::{Condvar, Mutex};
 use uuid::Uuid;
 
 use subscription::LogSubscription;
@@ -37,8 +35,6 @@ use crate::persistence::{
 #[derive(Debug)]
 pub struct LogRecorder {
     log: Log,
-    closed: Mutex<bool>,
-    advanced: Condvar,
 }
 
 impl LogRecorder {
@@ -60,7 +56,7 @@ impl LogRecorder {
 
     /// Whether it has been closed.
     pub(crate) fn is_closed(&self) -> bool {
-        *self.closed.lock()
+        self.log.is_closed()
     }
 
     fn insert(
@@ -83,21 +79,13 @@ impl LogRecorder {
         {
             batch = batch.fail_if_match(engine_query(fail_if_match), *after);
         }
-        let is_tracked = tracking.is_some();
         if let Some(Tracking { name, position }) = tracking {
             batch = batch.tracking(name, position);
         }
-        let appended = self
-            .log
-            .append(batch)
-            .map_err(|error| append_failure(error, &reaches))?;
-
-        if is_tracked {
-            // Under the lock, or a thread between looking and waiting would sleep on.
-            let _closed = self.closed.lock();
-            self.advanced.notify_all();
-        }
-        Ok(recorded(appended))
+        let appended = self.log.append(batch);
+        appended
+            .map(recorded)
+            .map_err(|error| append_failure(error, &reaches))
     }
 
     fn follow(&self, query: annals_engine::Query, after: u64) -> Subscription {
@@ -110,23 +98,15 @@ impl LogRecorder {
 /// A recorder on a log that was opened with options of its own.
 impl From<Log> for LogRecorder {
     fn from(log: Log) -> Self {
-        Self {
-            log,
-            closed: Mutex::new(false),
-            advanced: Condvar::new(),
-        }
+        Self { log }
     }
 }
 
 impl Recorder for LogRecorder {
     fn close(&self) -> Result<(), PersistenceError> {
-        let outcome = self
-            .log
+        self.log
             .close()
-            .map_err(|error| failure("be closed", error));
-        *self.closed.lock() = true;
-        self.advanced.notify_all();
-        outcome
+            .map_err(|error| failure("be closed", error))
     }
 
     /// Reads are of mapped files, which are in memory mostly, and inserts can be awaited.
@@ -265,26 +245,15 @@ impl TrackingRecorder for LogRecorder {
     }
 
     fn wait(&self, name: &str, position: u64, timeout: Duration) -> Result<(), PersistenceError> {
-        let is_behind = || {
-            self.log
-                .tracking(name)
-                .is_none_or(|reached| reached < position)
-        };
-        let mut closed = self.closed.lock();
-        self.advanced
-            .wait_while_for(&mut closed, |closed| is_behind() && !*closed, timeout);
-        match (is_behind(), *closed) {
-            (false, _) => Ok(()),
-            (true, true) => Err(PersistenceError::Closed),
-            (true, false) => {
-                let reached = self.log.tracking(name);
-                Err(PersistenceError::WaitTimeout {
-                    name: name.to_owned(),
-                    position,
-                    reached,
-                    timeout,
-                })
-            }
+        let reached = self.log.wait_tracking(name, position, timeout);
+        match reached.map_err(|error| failure("wait for a position", error))? {
+            Some(reached) if reached >= position => Ok(()),
+            reached => Err(PersistenceError::WaitTimeout {
+                name: name.to_owned(),
+                position,
+                reached,
+                timeout,
+            }),
         }
     }
 }

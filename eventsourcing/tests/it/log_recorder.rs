@@ -1,6 +1,7 @@
 //! What the log recorder adds: durability, and its own rule on versions.
 
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use annals::{
@@ -193,4 +194,35 @@ fn id() -> AggregateId {
 
 fn event(version: u64) -> StoredEvent {
     StoredEvent::new(Uuid::from_u128(version.into()), "Happened", "{}").of(id(), version)
+}
+
+#[test]
+fn who_waits_is_woken_by_another_recorder_of_the_same_log() {
+    let log = annals_engine::Log::in_memory().unwrap();
+    let [one, other] = [(); 2].map(|()| LogRecorder::from(log.clone()));
+    thread::scope(|scope| {
+        let wait = |position| {
+            let one = &one;
+            let waiting =
+                scope.spawn(move || one.wait("school", position, Duration::from_secs(10)));
+            thread::sleep(Duration::from_millis(50));
+            waiting
+        };
+        let waiting = wait(3);
+        other.insert_tracking(Tracking::new("school", 2)).unwrap();
+        let event = StoredEvent::new(Uuid::from_u128(1), "Happened", "{}");
+        let tracking = Tracking::new("school", 3);
+        (other.insert_events_tracked(vec![event], tracking, Durability::Buffered)).unwrap();
+        // Whoever sleeps to the end sees it too, but then it has taken the whole time.
+        let soon = (0..500).any(|_| {
+            thread::sleep(Duration::from_millis(10));
+            waiting.is_finished()
+        });
+        assert!(soon, "it sleeps on");
+        waiting.join().unwrap().unwrap();
+
+        let waiting = wait(5);
+        other.close().unwrap();
+        assert!(waiting.join().unwrap().unwrap_err().is_closed());
+    });
 }
