@@ -38,6 +38,8 @@ impl DcbApplicationBuilder {
 
     /// Where snapshots of models are kept that have a [policy](super::DecisionModel::SNAPSHOT). Default nowhere.
     ///
+    /// None is kept of events of aggregates whose [keys can be erased](Mapper::erase_key).
+    ///
     /// Their versions are positions, so it has to be a recorder that does not hold them against the versions of
     /// aggregates: [`LogModelSnapshots`](crate::LogModelSnapshots), [`MemorySnapshots`](crate::MemorySnapshots).
     pub fn snapshots(mut self, recorder: Arc<dyn SnapshotRecorder>) -> Self {

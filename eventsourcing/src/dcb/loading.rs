@@ -73,19 +73,16 @@ impl DcbApplication {
             None => self.read(boundary, 0)?,
         };
         let moment = *moment.get_or_insert(found.head.unwrap_or(0));
-        let mut folded = 0;
-        let mut last = None;
-        for notification in &found.notifications {
-            if notification.position > moment {
-                break;
-            }
+        let shown = found
+            .notifications
+            .partition_point(|notification| notification.position <= moment);
+        let folded = &found.notifications[..shown];
+        for notification in folded {
             leaf.apply(&self.mapper, &notification.event, None)
                 .map_err(DcbError::persistence("apply an event"))?;
-            folded += 1;
-            last = Some(notification);
         }
-        if let (Some(shelf), Some(last)) = (shelf, last) {
-            shelf.keep_when_due(leaf, folded, last, moment);
+        if let Some(shelf) = shelf {
+            shelf.keep_when_due(leaf, folded, moment);
         }
         Ok(())
     }

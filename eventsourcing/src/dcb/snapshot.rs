@@ -6,6 +6,8 @@
 //! - It says which event of the boundary it ends with, and is proved by that event's id when it is used: a snapshot that
 //!   is ahead of its store, or of another history, is passed over. Where the event has been dropped from the store it was
 //!   there for good, and the snapshot stands in for it.
+//! - None is kept of events of aggregates whose [keys can be erased](Mapper::erase_key): it would lie under another key,
+//!   and go on saying what they said.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -105,15 +107,13 @@ impl<'a> Shelf<'a> {
         })
     }
 
-    /// Keeps the state of a model at `position`, `last` being the last event in it, if enough events were folded for it.
-    pub(super) fn keep_when_due(
-        &self,
-        leaf: &dyn Leaf,
-        folded: usize,
-        last: &Notification,
-        position: u64,
-    ) {
-        if folded < self.policy.every.max(1) {
+    /// Keeps the state of a model at `position` if enough events were folded for it, and none of them can be erased.
+    pub(super) fn keep_when_due(&self, leaf: &dyn Leaf, folded: &[Notification], position: u64) {
+        let Some(last) = folded.last() else {
+            return;
+        };
+        let is_due = folded.len() >= self.policy.every.max(1);
+        if !is_due || self.mapper.has_own_keys() && folded.iter().any(is_of_aggregate) {
             return;
         }
         let keep = || -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
@@ -153,6 +153,10 @@ impl ModelSnapshot {
     pub(super) fn ends_with(&self, last: &Notification) -> bool {
         last.position == self.last_position && last.event.event_id == self.last_event_id
     }
+}
+
+fn is_of_aggregate(notification: &Notification) -> bool {
+    notification.event.origin.is_some()
 }
 
 /// The same bytes for items that match the same events.

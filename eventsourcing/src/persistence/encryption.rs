@@ -286,6 +286,10 @@ impl Sealer for Encryption {
             .map_err(|error: NoKey| error.on_open(bound))
     }
 
+    fn has_own_keys(&self) -> bool {
+        self.store.is_some()
+    }
+
     fn erase_key(&self, aggregate: &AggregateId) -> Result<bool, PersistenceError> {
         let Some(store) = &self.store else {
             return Err(NoKey::from(DecryptError::NoKeyStore).on_store(aggregate));

@@ -246,7 +246,8 @@ impl Mapper {
     ///
     /// [Caches](crate::ApplicationBuilder::cache) of applications with this mapper or a clone of it begin anew. What else
     /// programs have in memory stays there: aggregates in the hand, and, in other processes, caches and the keys they have
-    /// used. Topics, tags and metadata are not erased, nor what was stored before aggregates had keys of their own.
+    /// used. Topics, tags and metadata are not erased, nor what was stored before aggregates had keys of their own, nor what
+    /// programs have made of events elsewhere: rows of views, say.
     ///
     /// # Errors
     /// [`PersistenceError::KeyStore`], also when there is none. Then it may or may not be erased; erase again.
@@ -259,6 +260,12 @@ impl Mapper {
                     .into(),
             }),
         }
+    }
+
+    /// Whether [keys of aggregates](Mapper::erase_key) can be erased: then what is made of their events may not be kept
+    /// under another key.
+    pub(crate) fn has_own_keys(&self) -> bool {
+        self.payloads.keys().is_some_and(|keys| keys.has_own_keys())
     }
 
     /// How often a key was [erased](Mapper::erase_key): what was read before may hold what is gone.

@@ -65,6 +65,9 @@ pub(super) trait Sealer: Debug + Send + Sync {
         sealed: &[u8],
     ) -> Result<Option<Vec<u8>>, PersistenceError>;
 
+    /// Whether payloads of an aggregate get a key of its own, which can be erased.
+    fn has_own_keys(&self) -> bool;
+
     fn erase_key(&self, aggregate: &AggregateId) -> Result<bool, PersistenceError>;
 
     /// How often [`Sealer::erase_key`] has been called: what was read before it may hold what is erased.

@@ -8,8 +8,8 @@ use std::time::Duration;
 use annals::{
     Aggregate, AggregateId, Application, ApplicationRecorder, CacheOptions, DcbApplication,
     DecisionModel, DomainEvent, Durability, Encryption, Error, Event, KeyRing, LogRecorder, Mapper,
-    MemoryKeyStore, MemoryRecorder, Metadata, PersistenceError, Query, QueryItem, Root, SecretKey,
-    SelectNotifications, SnapshotPolicy, StoredEvent, Zstd,
+    MemoryKeyStore, MemoryRecorder, MemorySnapshots, Metadata, PersistenceError, Query, QueryItem,
+    Root, SecretKey, SelectNotifications, SnapshotPolicy, StoredEvent, Zstd,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -327,4 +327,49 @@ fn decisions_without_aggregates_and_their_snapshots_are_sealed_too() {
         .build()
         .unwrap();
     assert!(without.load(Ward::default()).is_err());
+}
+
+/// What is known of all patients.
+#[derive(Debug, Default)]
+struct Hospital(Vec<String>);
+
+impl DecisionModel for Hospital {
+    type Event = PatientEvent;
+
+    const SNAPSHOT: Option<SnapshotPolicy> = Some(SnapshotPolicy::new("hospital").every(1));
+
+    fn boundary(&self) -> Query {
+        QueryItem::new().topic("Diagnosed").into()
+    }
+
+    fn apply(&mut self, event: &PatientEvent) {
+        if let PatientEvent::Diagnosed { diagnosis } = event {
+            self.0.push(diagnosis.clone());
+        }
+    }
+
+    fn state(&self) -> Result<Value, serde_json::Error> {
+        serde_json::to_value(&self.0)
+    }
+
+    fn restore(&mut self, state: Value) -> Result<(), serde_json::Error> {
+        self.0 = serde_json::from_value(state)?;
+        Ok(())
+    }
+}
+
+#[test]
+fn nothing_erased_is_in_a_snapshot_of_a_model() {
+    let (recorder, mapper) = (Arc::new(MemoryRecorder::new()), mapper());
+    let patients = application(recorder.clone(), mapper.clone());
+    let decisions = DcbApplication::builder(recorder)
+        .snapshots(Arc::new(MemorySnapshots::new()))
+        .mapper(mapper.clone())
+        .build()
+        .unwrap();
+    let patient = admit(&patients, SECRET);
+    assert_eq!(decisions.load(Hospital::default()).unwrap().0.len(), 1);
+    mapper.erase_key(patient.id()).unwrap();
+    let left = decisions.load(Hospital::default()).unwrap();
+    assert_eq!(left.0, Vec::<String>::new());
 }
