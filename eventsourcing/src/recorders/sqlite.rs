@@ -7,6 +7,7 @@
 //! - An insert with [`Durability::Sync`] returns when the write-ahead log was synced.
 //! - One with [`Durability::Buffered`] returns when the system has it: it survives the process, and the next sync by
 //!   anybody covers it. SQLite itself syncs after about 4 MiB.
+//! - To open a file costs a sync: what a process that died has left unsynced is made durable before it is shown.
 //! - Followers see durable events only. No thread syncs in the background: who asks for notifications, or follows, has
 //!   what is buffered synced first. So buffered events are shown, at the latest, when the next look is due
 //!   ([`SqliteOptions::poll_interval_max`]), and cost one sync for all that came until then.

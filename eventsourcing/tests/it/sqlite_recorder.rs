@@ -256,6 +256,25 @@ fn a_buffered_event_is_marked_until_it_is_synced() {
 }
 
 #[test]
+fn what_a_process_that_died_has_left_is_synced_when_it_is_opened() {
+    let (_dir, path) = new_path();
+    let recorder = open(&path);
+    insert(&recorder, event("a", 1)).unwrap();
+    recorder.close().unwrap();
+    // A commit is what syncs, and what another connection sees of it is that there was one.
+    let other = Connection::open(&path).unwrap();
+    let commits = || -> i64 {
+        other
+            .query_row("PRAGMA data_version", [], |row| row.get(0))
+            .unwrap()
+    };
+    let before = commits();
+    let recorder = open(&path);
+    assert_ne!(commits(), before);
+    assert_eq!(recorder.max_position().unwrap(), Some(1));
+}
+
+#[test]
 fn followers_see_what_is_durable_while_nothing_can_be_synced() {
     let (_dir, path) = new_path();
     let recorder = SqliteRecorder::options()

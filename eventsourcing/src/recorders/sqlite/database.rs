@@ -7,6 +7,8 @@
 //!   that was not (`NORMAL`) lies in the write-ahead log for the system to write; the next sync of that log covers it,
 //!   whoever asks for it. The position of the first such event stands in the table `buffered` from the transaction
 //!   that stores it to the one that syncs it. So every process knows what is durable: what lies before.
+//! - A process that dies between writing a transaction and syncing it leaves no mark, and whoever opens the file next
+//!   finds the transaction. So to open is to sync: what is found is durable before anything is answered.
 //! - After a commit that failed nothing more is stored: what the disk holds is unknown.
 
 use std::fmt;
@@ -122,23 +124,24 @@ impl Database {
                 return Err(SqliteError::JournalMode { path, found });
             }
         }
-        if has_table(&connection, table)? {
-            return Ok(connection);
-        }
-        if !create_tables {
-            return Err(no_tables());
-        }
         connection.pragma_update(None, "synchronous", FULL)?;
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        // Somebody else may have been there first.
-        if identify(&transaction, &path)? == Kind::New {
-            transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-            transaction.pragma_update(None, "user_version", FORMAT_VERSION)?;
+        if !has_table(&transaction, table)? {
+            if !create_tables {
+                return Err(no_tables());
+            }
+            if identify(&transaction, &path)? == Kind::New {
+                transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+                transaction.pragma_update(None, "user_version", FORMAT_VERSION)?;
+            }
+            transaction.execute_batch(create)?;
+            if let Content::View(schema) = content {
+                transaction.execute_batch(schema)?;
+            }
         }
-        transaction.execute_batch(create)?;
-        if let Content::View(schema) = content {
-            transaction.execute_batch(schema)?;
-        }
+        // Something has to change: a commit of nothing syncs nothing.
+        transaction.execute(&self.statements.mark_buffered, [1])?;
+        transaction.execute(&self.statements.mark_durable, [])?;
         transaction.commit()?;
         Ok(connection)
     }
