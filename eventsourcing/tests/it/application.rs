@@ -1,23 +1,19 @@
-//! Saving, loading and following, on memory and log alike.
+//! Saving, loading and following, on every store alike.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use annals::{
-    AggregateId, AnyRoot, Application, ApplicationRecorder, Durability, Error, EventLog,
-    LogRecorder, Mapper, MemoryRecorder, PersistenceError, Root, SectionId, SelectEvents,
-    SelectNotifications, StoredEvent, UnknownEvents, topics_of,
+    AggregateId, AnyRoot, Application, Durability, Error, EventLog, Mapper, MemoryRecorder,
+    PersistenceError, Root, SectionId, SelectEvents, SelectNotifications, StoredEvent,
+    UnknownEvents, topics_of,
 };
 
 use crate::school::{Course, CourseEvent, Dog, DogEvent};
+use crate::stores::recorders;
 
-fn applications() -> [Application; 2] {
-    let log = annals_engine::Log::in_memory().unwrap();
-    let recorders: [Arc<dyn ApplicationRecorder>; 2] = [
-        Arc::new(MemoryRecorder::new()),
-        Arc::new(LogRecorder::from(log)),
-    ];
-    recorders.map(|recorder| Application::builder(recorder).build().unwrap())
+fn applications() -> impl Iterator<Item = Application> {
+    recorders().map(|recorder| Application::builder(recorder).build().unwrap())
 }
 
 fn fido(app: &Application) -> Root<Dog> {
@@ -372,7 +368,7 @@ fn a_closed_application_saves_nothing_and_keeps_the_events_pending() {
 
 #[test]
 fn ids_are_random_or_ordered() {
-    let [app, _] = applications();
+    let app = applications().next().unwrap();
     let version = |id: AggregateId| id.as_uuid().unwrap().get_version_num();
     assert_eq!(
         (version(app.new_id()), version(app.new_ordered_id())),

@@ -18,6 +18,7 @@ use annals::{
 use futures_core::Stream;
 
 use crate::school::{Dog, DogEvent};
+use crate::stores::recorders;
 use crate::watched::Watched;
 
 // ---- The executor ----
@@ -71,15 +72,16 @@ fn log() -> LogRecorder {
     LogRecorder::from(annals_engine::Log::in_memory().unwrap())
 }
 
-/// In memory, on a log, and on a recorder that only blocks.
-fn applications(set: impl Fn(ApplicationBuilder) -> ApplicationBuilder) -> [AsyncApplication; 3] {
-    let recorders: [Arc<dyn ApplicationRecorder>; 3] = [
-        Arc::new(MemoryRecorder::new()),
-        Arc::new(log()),
-        Watched::new(log()),
-    ];
-    recorders
-        .map(|recorder| AsyncApplication::new(set(Application::builder(recorder)).build().unwrap()))
+/// On every store, and on a log that only blocks.
+fn applications(
+    set: impl Fn(ApplicationBuilder) -> ApplicationBuilder,
+) -> impl Iterator<Item = AsyncApplication> {
+    let blocking: Arc<dyn ApplicationRecorder> = Watched::new(log());
+    let all = recorders().map(|recorder| -> Arc<dyn ApplicationRecorder> { recorder });
+    let all = all.chain([blocking]);
+    all.map(move |recorder| {
+        AsyncApplication::new(set(Application::builder(recorder)).build().unwrap())
+    })
 }
 
 fn plain(builder: ApplicationBuilder) -> ApplicationBuilder {
@@ -465,7 +467,7 @@ impl Follow for Waiting {
 
 #[test]
 fn a_stream_that_is_dropped_ends_its_thread() {
-    let [app, ..] = applications(plain);
+    let app = applications(plain).next().unwrap();
     let alive = Arc::new(());
     // After one was taken, with one ahead, and idle: nothing comes any more that would wake it.
     for events in [1, 2, 0] {
@@ -516,7 +518,7 @@ fn futures_go_from_thread_to_thread() {
     fn is_send<T: Send>(value: T) -> T {
         value
     }
-    let [app, ..] = applications(cached);
+    let app = applications(cached).next().unwrap();
     let mut dog = fido(&app);
     let id = dog.id().clone();
     block_on(is_send(app.save(&mut dog))).unwrap();

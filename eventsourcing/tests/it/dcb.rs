@@ -13,6 +13,8 @@ use annals::{
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::stores::recorders;
+
 /// What happens in these tests: seats are taken in rooms, by people.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Happening {
@@ -151,10 +153,8 @@ impl Slice for TakeSeat {
 }
 
 /// An application on each recorder.
-fn apps() -> [DcbApplication; 2] {
-    let log = LogRecorder::from(annals_engine::Log::in_memory().unwrap());
-    let log = DcbApplication::builder(Arc::new(log));
-    [DcbApplication::in_memory(), log.build().unwrap()]
+fn apps() -> impl Iterator<Item = DcbApplication> {
+    recorders().map(|recorder| DcbApplication::builder(recorder).build().unwrap())
 }
 
 /// Saves events without looking at anything.

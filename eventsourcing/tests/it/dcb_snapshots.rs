@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::dcb::{Happening, opened, painted, save, taken};
+use crate::stores::{Store as OneStore, stores};
 
 /// Who sits in a room. The greeting is no part of the state.
 #[derive(Debug)]
@@ -118,6 +119,29 @@ fn a_snapshot_is_taken_when_enough_was_folded_and_saves_reading_it_again() {
     seen.trigger(taken("a", "eve")).unwrap();
     app.save(&mut seen).unwrap();
     assert_eq!(app.load(guests("a")).unwrap().names.len(), 5);
+}
+
+#[test]
+fn snapshots_are_taken_beside_every_store() {
+    for store in stores() {
+        let OneStore {
+            recorder,
+            model_snapshots,
+        } = store;
+        let app = DcbApplication::builder(recorder)
+            .snapshots(model_snapshots.clone())
+            .build()
+            .unwrap();
+        save(&app, ["ann", "bob", "cy"].map(|person| taken("a", person)));
+        app.load(guests("a")).unwrap();
+        let key = AggregateId::text(GUESTS_OF_A).unwrap();
+        let kept = model_snapshots.latest_snapshot(&key, u64::MAX).unwrap();
+        assert_eq!(kept.unwrap().version(), Some(3));
+        save(&app, [painted("a"), taken("a", "dan")]);
+        let seen = app.load(guests("a")).unwrap();
+        assert_eq!(seen.names, ["ann", "bob", "cy", "dan"]);
+        assert_eq!(seen.last_known_position(), 5);
+    }
 }
 
 #[test]

@@ -14,10 +14,9 @@ use uuid::Uuid;
 use crate::school::{Course, CourseEvent, Dog, DogEvent};
 use crate::watched::Watched;
 
-/// Recorders of both kinds that count what is asked of them.
-fn recorders() -> [Arc<Watched>; 2] {
-    let log = LogRecorder::from(annals_engine::Log::in_memory().unwrap());
-    [Watched::new(MemoryRecorder::new()), Watched::new(log)]
+/// Recorders of every kind that count what is asked of them.
+fn recorders() -> impl Iterator<Item = Arc<Watched>> {
+    crate::stores::recorders().map(|recorder| Watched::of(recorder))
 }
 
 fn build(

@@ -15,6 +15,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::stores::recorders;
+
 /// Nothing of it compresses to nothing, and all of it is looked for on the disk.
 const SECRET: &str = "Hyperaldosteronism-4471";
 
@@ -141,12 +143,7 @@ fn nothing_of_the_content_lies_on_the_disk() {
 
 #[test]
 fn an_erased_aggregate_is_told_and_replay_goes_on_behind_it() {
-    let log = annals_engine::Log::in_memory().unwrap();
-    let recorders: [Arc<dyn ApplicationRecorder>; 2] = [
-        Arc::new(MemoryRecorder::new()),
-        Arc::new(LogRecorder::from(log)),
-    ];
-    for recorder in recorders {
+    for recorder in recorders() {
         let app = application(recorder, mapper());
         let (mut erased, other) = (admit(&app, "one"), admit(&app, "other"));
         assert!(app.mapper().erase_key(erased.id()).unwrap());

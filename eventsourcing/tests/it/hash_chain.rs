@@ -9,14 +9,7 @@ use annals::{
 };
 
 use crate::school::{Course, CourseEvent, Dog, DogEvent};
-
-fn recorders() -> [Arc<dyn ApplicationRecorder>; 2] {
-    let log = annals_engine::Log::in_memory().unwrap();
-    [
-        Arc::new(MemoryRecorder::new()),
-        Arc::new(LogRecorder::from(log)),
-    ]
-}
+use crate::stores::recorders;
 
 fn application(recorder: Arc<dyn ApplicationRecorder>, mapper: Mapper) -> Application {
     Application::builder(recorder)

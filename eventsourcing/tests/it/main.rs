@@ -1,4 +1,4 @@
-//! The promises of the library, kept by both recorders.
+//! The promises of the library, kept by all recorders.
 
 #![allow(
     clippy::unwrap_used,
@@ -50,5 +50,6 @@ mod sqlite_model;
 mod sqlite_recorder;
 #[cfg(feature = "sqlite")]
 mod sqlite_view;
+mod stores;
 mod systems;
 mod watched;

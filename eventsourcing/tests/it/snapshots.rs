@@ -10,6 +10,7 @@ use annals::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::stores::recorders;
 use crate::watched::Watched;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -85,8 +86,9 @@ struct World {
     snapshots: Arc<dyn SnapshotRecorder>,
 }
 
-fn worlds(set: impl Fn(ApplicationBuilder) -> ApplicationBuilder) -> [World; 2] {
-    let world = |recorder: Arc<Watched>, snapshots: Arc<dyn SnapshotRecorder>| {
+fn worlds(set: impl Fn(ApplicationBuilder) -> ApplicationBuilder) -> impl Iterator<Item = World> {
+    recorders().map(move |snapshots| {
+        let recorder = Watched::of(snapshots.clone());
         let builder = Application::builder(recorder.clone()).snapshots(snapshots.clone());
         let app = set(builder).build().unwrap();
         World {
@@ -94,13 +96,7 @@ fn worlds(set: impl Fn(ApplicationBuilder) -> ApplicationBuilder) -> [World; 2] 
             recorder,
             snapshots,
         }
-    };
-    let memory = Arc::new(MemoryRecorder::new());
-    let log = Arc::new(LogRecorder::from(annals_engine::Log::in_memory().unwrap()));
-    [
-        world(Watched::of(memory.clone()), memory),
-        world(Watched::of(log.clone()), log),
-    ]
+    })
 }
 
 fn every(events: u64) -> impl Fn(ApplicationBuilder) -> ApplicationBuilder {
@@ -236,7 +232,7 @@ fn an_old_state_is_loaded_from_an_old_snapshot_or_none() {
 #[test]
 fn a_snapshot_of_an_old_shape_is_brought_up_to_date() {
     let foreign = |builder: ApplicationBuilder| every(0)(builder).transcoder(Foreign);
-    for world in worlds(every(0)).into_iter().chain(worlds(foreign)) {
+    for world in worlds(every(0)).chain(worlds(foreign)) {
         let account = account(&world.app, 4);
         for (shape, payload) in [
             ("", r#"{"sum":40}"#),
