@@ -84,7 +84,7 @@ pub use persistence::{
     Subscription, Tracking, TrackingRecorder, TranscodeError, Transcoder, UnknownEvents, Update,
     View,
 };
-pub use persistence::{CAUSATION_KEY, CORRELATION_KEY, MetadataScope};
+pub use persistence::{CAUSATION_KEY, CORRELATION_KEY, InMetadataScope, MetadataScope};
 #[cfg(feature = "hash-chain")]
 pub use persistence::{ChainHash, HASH_KEY, HashChain};
 pub use persistence::{Compressor, DecryptError, ERASED_TOPIC, InflateError, PAYLOAD_LEN_MAX};

@@ -58,7 +58,7 @@ pub(crate) use hash_chain::verify as verify_chain;
 pub use hash_chain::{ChainHash, HASH_KEY, HashChain};
 pub use mapper::{ERASED_TOPIC, Mapper, UnknownEvents};
 pub(crate) use metadata_scope::stamp_scope;
-pub use metadata_scope::{CAUSATION_KEY, CORRELATION_KEY, MetadataScope};
+pub use metadata_scope::{CAUSATION_KEY, CORRELATION_KEY, InMetadataScope, MetadataScope};
 pub use notification::{Notification, Recorded};
 #[cfg(feature = "async")]
 pub use notification_stream::NotificationStream;

@@ -6,7 +6,9 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::marker::PhantomData;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 
 use uuid::Uuid;
 
@@ -46,8 +48,8 @@ use crate::domain::Metadata;
 /// # }
 /// ```
 ///
-/// A scope belongs to its thread. Work that is handed to another thread, or to a task that may move to one, takes
-/// [`MetadataScope::current`] along and enters it there, around each call that saves.
+/// A scope belongs to its thread. Work that is handed to another thread takes [`MetadataScope::current`] along and enters
+/// it there. A future is put into one by [`MetadataScope::around`].
 #[must_use = "the scope ends where this is dropped"]
 pub struct MetadataScope {
     /// Scopes this thread was in before.
@@ -70,6 +72,30 @@ impl MetadataScope {
         let entries = entries.into_iter();
         metadata.extend(entries.map(|(key, value)| (key.into(), value.into())));
         Self::begin(metadata)
+    }
+
+    /// A future that is in a scope with these entries whenever it is polled, on whatever thread: what it saves gets them,
+    /// beside those of the scopes that are around the poll. Whoever spawns it takes [`MetadataScope::current`] along.
+    ///
+    /// ```
+    /// # use annals::{Application, MetadataScope};
+    /// # async fn answer() {}
+    /// # fn spawn(task: impl Future<Output = ()> + Send + 'static) {}
+    /// spawn(MetadataScope::around([("user", "ann")], async {
+    ///     answer().await; // And whatever else is awaited here.
+    /// }));
+    /// ```
+    pub fn around<K: Into<String>, V: Into<String>, F: Future>(
+        entries: impl IntoIterator<Item = (K, V)>,
+        future: F,
+    ) -> InMetadataScope<F> {
+        let entries = entries.into_iter();
+        InMetadataScope {
+            entries: entries
+                .map(|(key, value)| (key.into(), value.into()))
+                .collect(),
+            future: Box::pin(future),
+        }
     }
 
     fn begin(metadata: Metadata) -> Self {
@@ -120,6 +146,31 @@ impl fmt::Debug for MetadataScope {
         formatter
             .debug_struct("MetadataScope")
             .field("outer", &self.outer)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A future in a scope; see [`MetadataScope::around`].
+#[must_use = "futures do nothing until they are polled"]
+pub struct InMetadataScope<F> {
+    entries: Metadata,
+    future: Pin<Box<F>>,
+}
+
+impl<F: Future> Future for InMetadataScope<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        let _scope = MetadataScope::enter(self.entries.clone());
+        self.future.as_mut().poll(context)
+    }
+}
+
+impl<F> fmt::Debug for InMetadataScope<F> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("InMetadataScope")
+            .field("entries", &self.entries)
             .finish_non_exhaustive()
     }
 }

@@ -1,6 +1,8 @@
 //! What a scope says stands beside everything that is saved in it, once.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
 use annals::{
     Application, CAUSATION_KEY, CORRELATION_KEY, Error, Event, Mapper, MemoryRecorder, Metadata,
@@ -97,6 +99,52 @@ fn what_a_policy_saves_is_correlated_with_what_it_answers() {
     let (cause, effect) = (&stored(&upstream)[0], &stored(&downstream)[0]);
     assert_eq!(effect.metadata[CORRELATION_KEY], request.to_string());
     assert_eq!(effect.metadata[CAUSATION_KEY], cause.event_id.to_string());
+}
+
+#[test]
+fn a_scope_around_a_future_goes_with_it_from_thread_to_thread() {
+    let app = Arc::new(Application::in_memory());
+    let saving = app.clone();
+    let save = async move {
+        for name in ["Fido", "Rex"] {
+            let dog = Root::<Dog>::new(saving.new_id(), DogEvent::registered(name)).unwrap();
+            saving.add(dog).unwrap();
+            let mut has_waited = false;
+            std::future::poll_fn(|_| match std::mem::replace(&mut has_waited, true) {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            })
+            .await;
+        }
+    };
+    let inner = MetadataScope::around([("user", "ann")], save);
+    let mut task: Pin<Box<dyn Future<Output = ()> + Send>> =
+        Box::pin(MetadataScope::around([("request", "7")], inner));
+    let poll = |task: &mut Pin<Box<dyn Future<Output = ()> + Send>>| {
+        task.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+    };
+    assert!(poll(&mut task).is_pending());
+    assert_eq!(MetadataScope::current(), Metadata::new());
+    std::thread::spawn(move || {
+        let _of_the_thread = MetadataScope::enter([("thread", "2"), ("user", "bob")]);
+        assert!(poll(&mut task).is_pending());
+        assert!(!MetadataScope::current().contains_key("request"));
+    })
+    .join()
+    .unwrap();
+
+    let stored = stored(&app);
+    let entries = |event: &StoredEvent| Vec::from_iter(event.metadata.clone());
+    let pairs = |pairs: &[(&str, &str)]| -> Vec<_> {
+        let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+        pairs.iter().map(owned).collect()
+    };
+    let first = [("request", "7"), ("user", "ann")];
+    assert_eq!(entries(&stored[0]), pairs(&first));
+    assert_eq!(
+        entries(&stored[1]),
+        pairs(&[first[0], ("thread", "2"), first[1]])
+    );
 }
 
 #[test]
