@@ -109,7 +109,8 @@ impl Encryption {
     /// [erased](crate::Mapper::erase_key), nobody can read what the aggregate holds.
     ///
     /// A [`KeyDirectory`](crate::KeyDirectory) keeps them durably. Events that were saved before, and events of no aggregate, are not covered: their keys are derived from the
-    /// ring's. A new aggregate costs one durable insert into the store.
+    /// ring's. A new aggregate costs one durable insert into the store; so does, with a `KeyDirectory`, the first event that a
+    /// program adds to one whose key another program has made.
     #[must_use]
     pub fn key_per_aggregate(self, store: impl KeyStore + 'static) -> Self {
         let store: Option<Arc<dyn KeyStore>> = Some(Arc::new(store));

@@ -9,16 +9,20 @@
 //! - Erasing and replacing hold a lock: a key that is erased does not come back in its new wrapping. That one is written
 //!   to a name of its own, `….rewrapped`, where whoever erases finds what a crash has left there.
 //! - A file gets its name when its content is durable. The first one to take a name wins; a name is never given back.
+//! - Whoever finds a key that another instance has put there syncs the directory before it is used, and remembers that.
 //! - What takes the place of a key in its old wrapping is no zeros: who has opened that file has to look again, not to
 //!   take the key for erased.
 //! - The directory is its owner's alone, if it was made here. Keys lie in it encrypted all the same.
 
+use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
 
-use annals_segments::{Disk, DiskFile, OpenMode, Random, RealDisk, SystemRandom};
+use annals_segments::{Disk, DiskFile, DiskLock, OpenMode, Random, RealDisk, SystemRandom};
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -38,6 +42,8 @@ pub struct KeyDirectory {
     instance: u64,
     written: AtomicU64,
     changes: Mutex<()>,
+    /// Files whose names are known to be durable.
+    synced: Mutex<HashSet<PathBuf>>,
 }
 
 impl KeyDirectory {
@@ -68,6 +74,7 @@ impl KeyDirectory {
             instance: u64::from_le_bytes(instance),
             written: AtomicU64::new(0),
             changes: Mutex::new(()),
+            synced: Mutex::default(),
         })
     }
 
@@ -95,10 +102,39 @@ impl KeyDirectory {
         change: impl FnOnce() -> Result<T, TranscodeError>,
     ) -> Result<T, TranscodeError> {
         let _changes = self.changes.lock();
-        match self.disk.try_lock(&self.dir.join("LOCK"))? {
+        match self.lock()? {
             Some(_lock) => change(),
-            None => Err("another process changes keys; try again".into()),
+            None => Err("somebody else has been changing keys for a second; try again".into()),
         }
+    }
+
+    /// `None` when somebody else does not let go of it.
+    fn lock(&self) -> io::Result<Option<Box<dyn DiskLock>>> {
+        let path = self.dir.join("LOCK");
+        for _ in 0..LOCK_ATTEMPTS {
+            if let Some(lock) = self.disk.try_lock(&path)? {
+                return Ok(Some(lock));
+            }
+            thread::sleep(LOCK_INTERVAL);
+        }
+        self.disk.try_lock(&path)
+    }
+
+    /// Has the name of a file synced, unless it is known to be.
+    fn sync_name(&self, path: &Path) -> io::Result<()> {
+        if !self.synced.lock().contains(path) {
+            self.disk.sync_dir(&self.dir)?;
+            self.remember(path);
+        }
+        Ok(())
+    }
+
+    fn remember(&self, path: &Path) {
+        let mut synced = self.synced.lock();
+        if synced.len() >= SYNCED_MAX {
+            synced.clear();
+        }
+        synced.insert(path.to_owned());
     }
 
     fn write(&self, path: &Path, content: &[u8]) -> io::Result<()> {
@@ -144,6 +180,7 @@ impl KeyDirectory {
         self.disk.remove(&beside)?;
         // Also when somebody else was faster: what is answered has to be durable.
         self.disk.sync_dir(&self.dir)?;
+        self.remember(path);
         Ok(is_first)
     }
 }
@@ -164,7 +201,7 @@ impl KeyStore for KeyDirectory {
         let path = self.path(aggregate);
         match self.find(&path, OpenMode::Read)? {
             // By somebody who may not have come to this yet.
-            Some(_) => self.disk.sync_dir(&self.dir)?,
+            Some(_) => self.sync_name(&path)?,
             None => drop(self.create(&path, &content(aggregate, key)?)?),
         }
         self.load(aggregate)
@@ -281,6 +318,11 @@ const ERASED: u8 = 0;
 const REPLACED: u8 = 0xff;
 /// Each look after the first means that somebody has replaced the key meanwhile.
 const LOOKS_MAX: usize = 8;
+/// About a second: a change takes some syncs.
+const LOCK_ATTEMPTS: u32 = 200;
+const LOCK_INTERVAL: Duration = Duration::from_millis(5);
+/// Names that are remembered: some 10 MB. Forgetting them costs a sync each.
+const SYNCED_MAX: usize = 1 << 16;
 const TOMBSTONE_LEN: usize = 2;
 /// Bytes of the longest file: lengths in one byte each, and two of them.
 const LEN_MAX: u64 = 2 + 2 * u8::MAX as u64;
@@ -432,5 +474,85 @@ mod tests {
         assert!(keys.load(&id).is_err());
         assert!(keys.erase(&id).unwrap());
         assert_eq!(keys.load(&id).unwrap(), KeptKey::Erased);
+    }
+
+    #[test]
+    fn a_change_waits_for_that_of_another_instance() {
+        let disk = Arc::new(MemoryDisk::default());
+        let keys = KeyDirectory::open_on(disk.clone(), "/keys").unwrap();
+        let id = AggregateId::text("ann").unwrap();
+        keys.insert(&id, &key(1)).unwrap();
+        let hold = || disk.try_lock(Path::new("/keys/LOCK")).unwrap().unwrap();
+        let held = hold();
+        assert!(keys.erase(&id).is_err(), "it is never let go");
+        assert_eq!(keys.load(&id).unwrap(), KeptKey::Key(key(1)));
+        thread::scope(|scope| {
+            let erased = scope.spawn(|| keys.erase(&id).unwrap());
+            thread::sleep(Duration::from_millis(50));
+            drop(held);
+            assert!(erased.join().unwrap());
+        });
+    }
+
+    #[test]
+    fn a_name_is_synced_once_by_each_instance() {
+        let disk = Arc::new(CountedSyncs::default());
+        let open = || KeyDirectory::open_on(disk.clone(), "/keys").unwrap();
+        let syncs = || disk.syncs.load(Ordering::Relaxed);
+        let (first, other, id) = (open(), open(), AggregateId::text("ann").unwrap());
+        let opened = syncs();
+        for _ in 0..3 {
+            first.insert(&id, &key(1)).unwrap();
+            assert_eq!(syncs(), opened + 1, "it has put it there");
+        }
+        for _ in 0..3 {
+            other.insert(&id, &key(2)).unwrap();
+            assert_eq!(
+                syncs(),
+                opened + 2,
+                "who put it there may not have come to it"
+            );
+        }
+    }
+
+    #[derive(Debug, Default)]
+    struct CountedSyncs {
+        disk: MemoryDisk,
+        syncs: AtomicU64,
+    }
+
+    impl Disk for CountedSyncs {
+        fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
+            self.disk.open(path, mode)
+        }
+
+        fn create_dir(&self, path: &Path) -> io::Result<()> {
+            self.disk.create_dir(path)
+        }
+
+        fn sync_dir(&self, path: &Path) -> io::Result<()> {
+            self.syncs.fetch_add(1, Ordering::Relaxed);
+            self.disk.sync_dir(path)
+        }
+
+        fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+            self.disk.rename(from, to)
+        }
+
+        fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
+            self.disk.hard_link(from, to)
+        }
+
+        fn remove(&self, path: &Path) -> io::Result<()> {
+            self.disk.remove(path)
+        }
+
+        fn list(&self, path: &Path) -> io::Result<Vec<annals_segments::DirEntry>> {
+            self.disk.list(path)
+        }
+
+        fn try_lock(&self, path: &Path) -> io::Result<Option<Box<dyn DiskLock>>> {
+            self.disk.try_lock(path)
+        }
     }
 }

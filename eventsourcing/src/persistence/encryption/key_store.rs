@@ -20,7 +20,7 @@ pub trait KeyStore: Debug + Send + Sync {
     fn load(&self, aggregate: &AggregateId) -> Result<KeptKey, TranscodeError>;
 
     /// Keeps a key if there is none and none was erased; answers what is there then, which is durable, whoever put it
-    /// there.
+    /// there. Asked again and again for the same aggregate: what is known to be durable should cost no sync.
     ///
     /// # Errors
     /// What kept it from that. Then nothing is sealed with it.
