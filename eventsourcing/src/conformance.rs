@@ -23,8 +23,9 @@ mod tracking;
 mod view;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Barrier};
+use std::thread;
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -189,6 +190,25 @@ fn positions(events: &[crate::persistence::Notification]) -> Vec<u64> {
         .map(|notification| notification.position)
         .collect()
 }
+
+/// Does the same in two threads at once, and again with the next number; both are answered the same.
+fn both_are_told_the_same<T: PartialEq + std::fmt::Debug + Send>(act: impl Fn(u64) -> T + Sync) {
+    for number in 1..=RACES {
+        let start = Barrier::new(2);
+        let race = || {
+            start.wait();
+            act(number)
+        };
+        let (one, other) = thread::scope(|scope| {
+            let other = scope.spawn(race);
+            (race(), other.join().expect("the other thread answers"))
+        });
+        assert_eq!(one, other, "number {number}");
+    }
+}
+
+/// How often two threads race.
+const RACES: u64 = 10;
 
 /// Long enough for a busy machine; only a recorder that breaks a rule takes so long.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -5,7 +5,7 @@ use std::thread;
 
 use uuid::Uuid;
 
-use super::{Case, cases, event, id, versions};
+use super::{Case, RACES, both_are_told_the_same, cases, event, id, versions};
 use crate::domain::{AggregateId, Metadata};
 use crate::persistence::{
     AggregateRecorder, Durability, Encoding, Limit, PersistenceError, Recorded, SelectEvents,
@@ -43,6 +43,7 @@ pub(super) const CASES: &[Case<Recorder>] = cases! {
     what_is_at_a_limit_is_stored
     buffered_events_are_selected_at_once
     of_two_threads_that_add_a_version_one_succeeds
+    of_two_threads_that_make_the_same_insert_either_is_told_its_positions
     a_closed_recorder_takes_no_events
 };
 
@@ -565,6 +566,20 @@ fn of_two_threads_that_add_a_version_one_succeeds(recorder: &Recorder) {
         versions(&select(recorder, &id("a"), SelectEvents::all())),
         expected
     );
+}
+
+fn of_two_threads_that_make_the_same_insert_either_is_told_its_positions(recorder: &Recorder) {
+    let events: Vec<_> = (1..=RACES)
+        .map(|number| vec![event("a", number), event("b", number)])
+        .collect();
+    both_are_told_the_same(|number| {
+        let events = events[number as usize - 1].clone();
+        try_insert(recorder, events).expect("it is the same insert")
+    });
+    for name in ["a", "b"] {
+        let stored = versions(&select(recorder, &id(name), SelectEvents::all()));
+        assert_eq!(stored, Vec::from_iter(1..=RACES), "each is stored once");
+    }
 }
 
 fn a_closed_recorder_takes_no_events(recorder: &Recorder) {

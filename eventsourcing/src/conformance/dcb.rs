@@ -6,7 +6,9 @@ use std::sync::{Barrier, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use super::{A_MOMENT, Case, PATIENCE, cases, decision, event, id, positions};
+use super::{
+    A_MOMENT, Case, PATIENCE, RACES, both_are_told_the_same, cases, decision, event, id, positions,
+};
 use crate::persistence::{
     ConditionalAppend, DcbRecorder, Durability, Found, Notification, Origin, PersistenceError,
     Query, QueryItem, Recorded, StoredEvent, Subscription,
@@ -53,6 +55,7 @@ pub(super) const CASES: &[Case<Recorder>] = cases! {
     events_of_aggregates_keep_their_rules
     of_many_threads_that_race_on_one_condition_one_wins
     of_many_threads_that_claim_a_name_one_wins
+    of_two_threads_that_make_the_same_append_either_is_told_its_position
     decisions_that_are_made_again_on_conflict_never_go_beyond_a_limit
     decisions_in_different_boundaries_do_not_disturb_each_other
     a_read_shows_one_moment
@@ -536,6 +539,27 @@ fn of_many_threads_that_claim_a_name_one_wins(recorder: &Recorder) {
     for number in 0..NAMES {
         assert_eq!(find(recorder, tag(&format!("name:{number}"))).len(), 1);
     }
+}
+
+fn of_two_threads_that_make_the_same_append_either_is_told_its_position(recorder: &Recorder) {
+    let claims: Vec<_> = (1..=RACES)
+        .map(|number| {
+            let name = format!("name:{number}");
+            let claimed = decision("Claimed", &[&name]);
+            ConditionalAppend::new(vec![claimed]).fail_if_match(tag(&name).into(), 0)
+        })
+        .collect();
+    both_are_told_the_same(|number| {
+        let claim = claims[number as usize - 1].clone();
+        recorder
+            .append(claim, Durability::Sync)
+            .expect("it is the same append")
+    });
+    assert_eq!(
+        find(recorder, Query::all()),
+        Vec::from_iter(1..=RACES),
+        "each is stored once"
+    );
 }
 
 fn decisions_that_are_made_again_on_conflict_never_go_beyond_a_limit(recorder: &Recorder) {

@@ -3,7 +3,7 @@
 use std::sync::mpsc;
 use std::thread;
 
-use super::{A_MOMENT, Case, PATIENCE, cases, event, id, versions};
+use super::{A_MOMENT, Case, PATIENCE, RACES, both_are_told_the_same, cases, event, id, versions};
 use crate::persistence::{
     Durability, PersistenceError, ProcessRecorder, Recorded, SelectEvents, SelectNotifications,
     StoredEvent, Tracking,
@@ -20,6 +20,7 @@ pub(super) const CASES: &[Case<Recorder>] = cases! {
     events_without_tracking_leave_tracking_alone
     tracking_takes_no_position_from_the_events
     each_upstream_event_takes_effect_once
+    of_two_threads_that_make_the_same_insert_either_is_told_its_positions
     storing_with_tracking_wakes_who_waits
 };
 
@@ -122,6 +123,18 @@ fn each_upstream_event_takes_effect_once(recorder: &Recorder) {
     assert!(
         processed.is_sorted_by(|before, behind| before < behind),
         "an effect comes twice: {processed:?}"
+    );
+}
+
+fn of_two_threads_that_make_the_same_insert_either_is_told_its_positions(recorder: &Recorder) {
+    let events: Vec<_> = (1..=RACES).map(|number| event("a", number)).collect();
+    both_are_told_the_same(|number| {
+        let effects = vec![events[number as usize - 1].clone()];
+        insert(recorder, effects, number).expect("it is the same insert")
+    });
+    assert_eq!(
+        (tracking(recorder), count(recorder)),
+        (Some(RACES), RACES as usize)
     );
 }
 

@@ -2,7 +2,11 @@
 
 use std::sync::{Arc, Mutex};
 
-use annals::{LogRecorder, MemoryRecorder, MemoryView, conformance};
+use annals::{
+    AggregateId, AggregateRecorder, Durability, LogRecorder, MemoryRecorder, MemorySnapshots,
+    MemoryView, Notification, PersistenceError, Recorded, Recorder, SelectEvents, SnapshotRecorder,
+    StoredEvent, conformance,
+};
 
 #[test]
 fn memory_keeps_the_contract() {
@@ -21,6 +25,82 @@ fn snapshots_in_memory_and_in_a_log_keep_the_contract() {
     conformance::snapshot_recorder(|| {
         Arc::new(LogRecorder::from(annals_engine::Log::in_memory().unwrap()))
     });
+    let dirs = Dirs::default();
+    conformance::snapshot_recorder(|| Arc::new(dirs.log()));
+}
+
+#[test]
+fn snapshots_of_models_keep_the_contract() {
+    conformance::snapshot_recorder(|| {
+        Arc::new(Beside {
+            events: MemoryRecorder::new(),
+            snapshots: MemorySnapshots::new(),
+        })
+    });
+    let dirs = Dirs::default();
+    for on_disk in [false, true] {
+        conformance::snapshot_recorder(|| {
+            let log = match on_disk {
+                true => dirs.log(),
+                false => log_in_memory(),
+            };
+            Arc::new(Beside {
+                snapshots: log.model_snapshots(),
+                events: log,
+            })
+        });
+    }
+}
+
+/// Events, and snapshots beside them.
+#[derive(Debug)]
+struct Beside<E, S> {
+    events: E,
+    snapshots: S,
+}
+
+impl<E: Recorder, S: Recorder> Recorder for Beside<E, S> {
+    fn close(&self) -> Result<(), PersistenceError> {
+        self.events.close()?;
+        self.snapshots.close()
+    }
+}
+
+impl<E: AggregateRecorder, S: Recorder> AggregateRecorder for Beside<E, S> {
+    fn insert_events(
+        &self,
+        events: Vec<StoredEvent>,
+        durability: Durability,
+    ) -> Result<Vec<Recorded>, PersistenceError> {
+        self.events.insert_events(events, durability)
+    }
+
+    fn select_events(
+        &self,
+        aggregate_id: &AggregateId,
+        select: SelectEvents,
+    ) -> Result<Vec<Notification>, PersistenceError> {
+        self.events.select_events(aggregate_id, select)
+    }
+}
+
+impl<E: Recorder, S: SnapshotRecorder> SnapshotRecorder for Beside<E, S> {
+    fn insert_snapshot(&self, snapshot: StoredEvent) -> Result<(), PersistenceError> {
+        self.snapshots.insert_snapshot(snapshot)
+    }
+
+    fn latest_snapshot(
+        &self,
+        aggregate_id: &AggregateId,
+        at_most_version: u64,
+    ) -> Result<Option<StoredEvent>, PersistenceError> {
+        self.snapshots
+            .latest_snapshot(aggregate_id, at_most_version)
+    }
+
+    fn delete_snapshots(&self, aggregate_id: &AggregateId) -> Result<(), PersistenceError> {
+        self.snapshots.delete_snapshots(aggregate_id)
+    }
 }
 
 #[test]
