@@ -8,6 +8,8 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::thread;
+use std::time::Duration;
 
 use futures_core::Stream;
 
@@ -74,8 +76,8 @@ impl AsyncApplication {
         self.store(&mut all, durability).await
     }
 
-    /// As [`Application::edit`]; an attempt that was overtaken is followed by the next one without a wait, after other
-    /// tasks had their turn.
+    /// As [`Application::edit`]. What is waited before the next attempt holds up no other task, and the second one comes
+    /// after others had their turn.
     ///
     /// # Errors
     /// As [`Application::edit`]; [`PersistenceError::Busy`](crate::PersistenceError::Busy).
@@ -104,7 +106,11 @@ impl AsyncApplication {
                 Err(error) => {
                     drop(current);
                     application.retries.overtaken(id, &mut failed, error)?;
-                    let_others_go_on().await;
+                    match application.retries.due(failed, &*application.random) {
+                        Duration::ZERO => let_others_go_on().await,
+                        // No runtime, no timer: a thread that is about to be started costs less than the wait.
+                        wait => unblock(move || thread::sleep(wait)).await,
+                    }
                 }
             }
         }

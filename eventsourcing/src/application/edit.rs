@@ -102,15 +102,20 @@ impl Retries {
 
     /// Waits as long as is due when `failed` attempts were overtaken.
     pub(crate) fn back_off(&self, failed: u32, random: &dyn Random) {
-        let mut chance = [0];
-        random.fill(&mut chance);
-        let wait = self.wait(failed, chance[0]);
+        let wait = self.due(failed, random);
         if !wait.is_zero() {
             thread::sleep(wait);
         }
     }
 
-    /// How long to wait when `failed` attempts were overtaken; `chance` of 0..=255 says how much of it.
+    /// How long to wait when `failed` attempts were overtaken.
+    pub(super) fn due(&self, failed: u32, random: &dyn Random) -> Duration {
+        let mut chance = [0];
+        random.fill(&mut chance);
+        self.wait(failed, chance[0])
+    }
+
+    /// As [`Retries::due`]; `chance` of 0..=255 says how much of it.
     fn wait(&self, failed: u32, chance: u8) -> Duration {
         let Some(doublings) = failed.checked_sub(2) else {
             return Duration::ZERO;

@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use annals::{
     AggregateId, AggregateRecorder, Application, ApplicationBuilder, ApplicationRecorder,
-    AsyncApplication, CacheOptions, Durability, Error, Follow, LogRecorder, MemoryRecorder,
+    AsyncApplication, CacheOptions, Clock, Durability, Error, Follow, LogRecorder, MemoryRecorder,
     Notification, PersistenceError, Recorded, Recorder, Root, SelectEvents, SelectNotifications,
-    StopHandle, StoredEvent, Submission, Subscription, unblock,
+    StopHandle, StoredEvent, Submission, Subscription, SystemClock, unblock,
 };
 use futures_core::Stream;
 
@@ -193,6 +193,44 @@ fn a_refusal_and_a_contended_edit_are_answered() {
                 Err::<(), _>(Error::SectionSize { found: 1, max: 0 })
             });
             assert!(matches!(refused.await, Err(Error::SectionSize { .. })));
+        });
+    }
+}
+
+#[test]
+fn an_edit_that_is_overtaken_again_waits_and_lets_others_go_on() {
+    const DELAY: Duration = Duration::from_millis(200);
+    let now = || Duration::from_nanos(SystemClock.monotonic_ns());
+    let retries = annals::Retries {
+        attempts: 3,
+        delay: DELAY,
+        delay_max: DELAY,
+    };
+    for app in applications(|builder| builder.retries(retries)) {
+        block_on(async {
+            let mut dog = fido(&app);
+            app.save(&mut dog).await.unwrap();
+            let attempts = Mutex::new(Vec::new());
+            let overtaken = async {
+                let edit = app.edit::<Dog, _>(dog.id(), |dog| {
+                    attempts.lock().unwrap().push(now());
+                    app.application().edit(dog.id(), teach("faster"))?;
+                    teach("never")(dog)
+                });
+                edit.await.unwrap_err();
+                now()
+            };
+            let other = async {
+                while attempts.lock().unwrap().len() < 2 {
+                    unblock(|| ()).await;
+                }
+                app.get::<Dog>(dog.id()).await.unwrap();
+                now()
+            };
+            let ended = join(vec![Box::pin(overtaken), Box::pin(other)]).await;
+            let attempts = attempts.lock().unwrap();
+            assert!(attempts[2] - attempts[1] >= DELAY / 2, "{attempts:?}");
+            assert!(ended[1] < attempts[2], "nobody else is held up");
         });
     }
 }
