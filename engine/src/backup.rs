@@ -10,7 +10,7 @@
 //!   no backup counts; dropping a segment takes its name in the log; a repair puts another file in its place. But linked
 //!   bytes are the same bytes of the same device: against a device that fails, copy, or link to where a copy is made from.
 //! - What an earlier backup of the same log has already brought is read, and brought again only when it has rotted and the
-//!   log has it sound; what is damaged in both is kept and told. What a later one finds there from one that was cut
+//!   log has it sound; what is damaged in both is kept and told. So is a segment that the log has lost. What a later one finds there from one that was cut
 //!   short is compared and kept.
 //! - Nothing derived is in it: no index, no heads, no snapshots.
 //! - A restored log has the id of the one that was backed up. They are one log in two states: only one of them may go on.
@@ -36,7 +36,7 @@ use crate::directory::{Directory, corrupt};
 use crate::error::Error;
 use crate::log::{Inner, Log};
 use crate::options::LogOptions;
-use crate::recovery::take_lock;
+use crate::recovery::{damage_of, take_lock};
 use crate::repair::{damaged_extents, lost_positions};
 use crate::report::{Damage, RecoveryReport};
 use crate::segment::{Segment, for_each_whole_frame, is_accepted};
@@ -264,10 +264,10 @@ struct Bringing<'a> {
     all: u64,
 }
 
-impl Bringing<'_> {
+impl<'a> Bringing<'a> {
     fn bring(&mut self) -> Result<(), Error> {
         let created_us = self.inner.options.clock.now_us();
-        let (mut view, manifest) = self.moment()?;
+        let (mut view, mut manifest) = self.moment()?;
         let (shown, kept) = (manifest.durable_position, self.previous.last_position);
         if shown < kept {
             // What is lost at its end may be in the backup only.
@@ -286,17 +286,23 @@ impl Bringing<'_> {
         self.report.damages.extend(damages.cloned());
         self.all = manifest.segments.iter().map(|entry| entry.end).sum();
         let there = self.target.list()?;
-        for entry in &manifest.segments {
+        for place in 0..manifest.segments.len() {
+            let entry = &manifest.segments[place];
             (self.progress)(self.done, self.all);
             let segment = view.set.segment(entry.number).cloned();
             let segment = segment.expect("the manifest was made of the view");
             let before = self.done;
             let quarantined = manifest.quarantined_in(entry.number);
+            let there_len = there.segment_len(entry.number);
+            let end = entry.end;
             if is_missing(&segment, entry, quarantined) {
-                continue;
+                if let Some(known) = self.lost_segment(&segment, entry, there_len)? {
+                    manifest.segments[place].salt = known.salt;
+                }
+            } else {
+                self.segment(&segment, entry, there_len)?;
             }
-            self.segment(&segment, entry, there.segment_len(entry.number))?;
-            self.done = before + entry.end;
+            self.done = before + end;
             view.let_go();
         }
         if manifest.first_retained_position > 1 {
@@ -425,6 +431,55 @@ impl Bringing<'_> {
         Ok(())
     }
 
+    /// Keeps what an earlier backup has brought of a segment that the log has lost and goes on without: it may be all that
+    /// is left of it, to be put back. Answers what that backup said of it.
+    fn lost_segment(
+        &mut self,
+        segment: &Segment,
+        entry: &SealedSegment,
+        there_len: u64,
+    ) -> Result<Option<SealedSegment>, Error> {
+        self.report
+            .damages
+            .extend(segment.file().err().as_ref().map(damage_of));
+        let Some((file, known)) = self.earlier(entry).filter(|_| there_len > 0) else {
+            return Ok(None);
+        };
+        let path = self.target.file(&file.name);
+        let kept = self.kept(file)?;
+        // As it is now: no list is to keep the rest from being restored.
+        let listed = BackupFile {
+            len: kept.len() as u64,
+            checksum: file_checksum(&kept),
+            ..file.clone()
+        };
+        if listed != *file {
+            let what = not_as_listed(listed.checksum, file).to_string();
+            self.report.damages.push(no_event_of(&path, 0, what));
+        }
+        let damages = damages_in(&path, known, known.salt, &kept);
+        self.report.damages.extend(damages);
+        self.files.push(listed);
+        self.report.kept_files += 1;
+        Ok(Some(*known))
+    }
+
+    /// What an earlier backup has brought of this very segment, and what it said of it.
+    fn earlier(&self, entry: &SealedSegment) -> Option<(&'a BackupFile, &'a SealedSegment)> {
+        let previous: &'a Previous = self.previous;
+        let (file, known) = previous.files.get(&segment_file_name(entry.number))?;
+        let known = known.as_ref().filter(|known| is_same(known, entry))?;
+        Some((file, known))
+    }
+
+    /// What is in a file of an earlier backup.
+    fn kept(&self, file: &BackupFile) -> Result<Vec<u8>, Error> {
+        let path = self.target.file(&file.name);
+        let kept = self.target.disk.open(&path, OpenMode::Read);
+        let kept = kept.and_then(|kept| kept.read_up_to(file.len));
+        kept.map_err(Error::io(path, "read the file"))
+    }
+
     /// Whether what an earlier backup has brought of a segment is to be kept: it is as its list says and sound, or the log
     /// has nothing better, which is told.
     fn is_best(
@@ -434,9 +489,7 @@ impl Bringing<'_> {
         entry: &SealedSegment,
     ) -> Result<bool, Error> {
         let path = self.target.file(&file.name);
-        let kept = self.target.disk.open(&path, OpenMode::Read);
-        let kept = kept.and_then(|kept| kept.read_up_to(file.len));
-        let kept = kept.map_err(Error::io(&path, "read the file"))?;
+        let kept = self.kept(file)?;
         let damages = damages_in(&path, entry, segment.salt(), &kept);
         let found = file_checksum(&kept);
         if found == file.checksum && damages.is_empty() {
@@ -452,13 +505,8 @@ impl Bringing<'_> {
         }
         self.report.damages.extend(damages);
         if found != file.checksum {
-            self.report.damages.push(Damage {
-                path,
-                offset: 0,
-                first: 1,
-                last: 0,
-                what: not_as_listed(found, file).to_string(),
-            });
+            let what = not_as_listed(found, file).to_string();
+            self.report.damages.push(no_event_of(&path, 0, what));
         }
         Ok(true)
     }
@@ -560,6 +608,23 @@ fn damages_in(path: &Path, entry: &SealedSegment, salt: u64, bytes: &[u8]) -> Ve
         what: extent.fault.to_string(),
     });
     damages.collect()
+}
+
+/// Damage that takes no event.
+fn no_event_of(path: &Path, offset: u64, what: String) -> Damage {
+    Damage {
+        path: path.to_owned(),
+        offset,
+        first: 1,
+        last: 0,
+        what,
+    }
+}
+
+/// Whether both are states of one segment.
+fn is_same(one: &SealedSegment, other: &SealedSegment) -> bool {
+    let identity = |entry: &SealedSegment| (entry.number, entry.base_position, entry.salt);
+    identity(one) == identity(other)
 }
 
 /// Whether all of a segment is missing, and nobody expects it.

@@ -12,6 +12,7 @@ static ALLOCATOR: annals_tests::counting_allocator::CountingAllocator =
 
 mod append;
 mod backup;
+mod backup_damage;
 mod checkpoint;
 mod clock;
 mod conditions;
