@@ -10,7 +10,8 @@
 //!   no backup counts; dropping a segment takes its name in the log; a repair puts another file in its place. But linked
 //!   bytes are the same bytes of the same device: against a device that fails, copy, or link to where a copy is made from.
 //! - What an earlier backup of the same log has already brought is read, and brought again only when it has rotted and the
-//!   log has it sound; what is damaged in both is kept and told. So is a segment that the log has lost. What a later one finds there from one that was cut
+//!   log has it sound; what is damaged in both is kept and told. So is a segment that the log has lost. What a segment
+//!   being written had when it was brought stays in front of what the log has behind it, should the log's rot. What a later one finds there from one that was cut
 //!   short is compared and kept.
 //! - Nothing derived is in it: no index, no heads, no snapshots.
 //! - A restored log has the id of the one that was backed up. They are one log in two states: only one of them may go on.
@@ -20,11 +21,12 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use annals_segments::format::backup::{Backup, BackupFile, BackupState};
 use annals_segments::format::manifest::{Manifest, SealedSegment};
-use annals_segments::format::segment_header::SEGMENT_HEADER_LEN;
+use annals_segments::format::segment_header::{SEGMENT_HEADER_LEN, SegmentHeader};
 use annals_segments::format::{
     BACKUP_FILE, FormatError, LOCK_FILE, MANIFEST_FILES, SEGMENT_LEN_MAX, file_checksum,
     segment_file_name, versions_file_name,
@@ -74,7 +76,7 @@ pub struct BackupReport {
     /// Bytes that were copied.
     pub copied_bytes: u64,
     /// Damage met in what was linked, copied or kept now, quarantined or not, and what the log was opened with; it is in the
-    /// backup as it is in the log.
+    /// backup as it is in the log, but for what an earlier backup has brought sound.
     pub damages: Vec<Damage>,
 }
 
@@ -118,6 +120,7 @@ pub(crate) fn backup(
             mode,
             report: BackupReport::default(),
             files: Vec::new(),
+            replacing: Vec::new(),
             progress: &mut progress,
             done: 0,
             all: 0,
@@ -259,6 +262,8 @@ struct Bringing<'a> {
     mode: BackupMode,
     report: BackupReport,
     files: Vec<BackupFile>,
+    /// Names of files that come in the place of those of the earlier backup with its list.
+    replacing: Vec<String>,
     progress: &'a mut dyn FnMut(u64, u64),
     done: u64,
     all: u64,
@@ -343,6 +348,14 @@ impl<'a> Bringing<'a> {
             state: BackupState::Whole { manifest, files },
         };
         let target = self.target;
+        for name in &self.replacing {
+            let written = target.file(&format!("{name}{REPLACING_SUFFIX}"));
+            let replaced = target.disk.rename(&written, &target.file(name));
+            replaced.map_err(Error::io(written, "rename the file"))?;
+        }
+        if !self.replacing.is_empty() {
+            self.target.sync()?;
+        }
         write_finished(&*target.disk, &target.path, BACKUP_FILE, &backup.encode())
             .map_err(Error::io(target.file(BACKUP_FILE), "write the file"))?;
         self.remove_others(&listed);
@@ -412,9 +425,18 @@ impl<'a> Bringing<'a> {
             self.report.kept_files += 1;
             return Ok(());
         }
-        let bytes = segment.bytes()?;
+        let earlier = self.earlier(entry).filter(|_| there_len > 0);
+        let bytes = match segment.bytes() {
+            Err(error) if error.is_corrupt() && earlier.is_some() => &[],
+            bytes => bytes?,
+        };
         let bytes = &bytes[..bytes.len().min(entry.end as usize)];
-        self.look_for_damage(segment, entry, bytes);
+        let damaged_from = self.look_for_damage(segment, entry, bytes);
+        let mended = match (earlier, damaged_from) {
+            (Some((file, _)), Some(from)) => self.mended(file, segment, bytes, from)?,
+            _ => None,
+        };
+        let bytes = mended.as_deref().unwrap_or(bytes);
         let file = BackupFile {
             name,
             len: bytes.len() as u64,
@@ -422,13 +444,67 @@ impl<'a> Bringing<'a> {
         };
         if there_len >= file.len && self.is_there(&file)? {
             self.report.kept_files += 1;
-        } else if self.mode == BackupMode::Link && self.link(segment, &file.name) {
+            self.files.push(file);
+            return Ok(());
+        }
+        let written = self.written_name(&file.name, bytes);
+        let may_be_linked = self.mode == BackupMode::Link && mended.is_none();
+        if may_be_linked && self.link(segment, &written) {
             self.report.linked_files += 1;
         } else {
-            self.copy(&file.name, bytes)?;
+            self.copy(&written, bytes)?;
         }
         self.files.push(file);
         Ok(())
+    }
+
+    /// A segment that is damaged in the log from `from` on, of which an earlier backup has something before its end: what
+    /// that has, behind it what the log has, and every frame that is whole in either. `None` when it has nothing else.
+    fn mended(
+        &self,
+        file: &BackupFile,
+        segment: &Segment,
+        bytes: &[u8],
+        from: usize,
+    ) -> Result<Option<Vec<u8>>, Error> {
+        let mut mended = self.kept(file)?;
+        if from >= mended.len() || bytes.starts_with(&mended) {
+            return Ok(None);
+        }
+        // Nothing that was written in a segment is written again: so what verifies in either has always stood there.
+        mended.extend_from_slice(bytes.get(mended.len()..).unwrap_or_default());
+        let mut take = |offsets: Range<usize>| {
+            mended[offsets.clone()].copy_from_slice(&bytes[offsets]);
+        };
+        if header_fault(bytes, segment.number, segment.salt()).is_none() {
+            take(0..SEGMENT_HEADER_LEN);
+        }
+        for_each_whole_frame(
+            bytes,
+            SEGMENT_HEADER_LEN,
+            segment.salt(),
+            |offset, frame| {
+                take(offset..offset + frame.as_bytes().len());
+            },
+        );
+        Ok(Some(mended))
+    }
+
+    /// The name to write a file under: another one until the list is written, when what the list of the earlier backup
+    /// says of it would not hold any more.
+    fn written_name(&mut self, name: &str, bytes: &[u8]) -> String {
+        let is_still = |file: &BackupFile| {
+            let front = usize::try_from(file.len)
+                .ok()
+                .and_then(|len| bytes.get(..len));
+            front.is_some_and(|front| file_checksum(front) == file.checksum)
+        };
+        let earlier = self.previous.files.get(name);
+        if earlier.is_none_or(|(file, _)| is_still(file)) {
+            return name.to_owned();
+        }
+        self.replacing.push(name.to_owned());
+        format!("{name}{REPLACING_SUFFIX}")
     }
 
     /// Keeps what an earlier backup has brought of a segment that the log has lost and goes on without: it may be all that
@@ -565,18 +641,30 @@ impl<'a> Bringing<'a> {
             .is_some_and(|(known, _)| *known == file);
         match is_there && self.is_there(&file)? {
             true => self.report.kept_files += 1,
-            false => self.copy(name, &bytes)?,
+            false => {
+                let written = self.written_name(name, &bytes);
+                self.copy(&written, &bytes)?;
+            }
         }
         self.files.push(file);
         Ok(())
     }
 
-    fn look_for_damage(&mut self, segment: &Segment, entry: &SealedSegment, bytes: &[u8]) {
+    /// Tells the damage in the bytes of a segment of the log. Answers where it begins.
+    fn look_for_damage(
+        &mut self,
+        segment: &Segment,
+        entry: &SealedSegment,
+        bytes: &[u8],
+    ) -> Option<usize> {
+        let mut from = None;
         for mut damage in damages_in(&segment.path, entry, segment.salt(), bytes) {
+            from = from.or(usize::try_from(damage.offset).ok());
             let lost = lost_positions(segment, &(damage.first..damage.last + 1));
             (damage.first, damage.last) = (lost.start, lost.end.saturating_sub(1));
             self.report.damages.push(damage);
         }
+        from
     }
 
     /// Removes what is in no backup any more. What cannot be removed is left to the next one.
@@ -608,6 +696,15 @@ fn damages_in(path: &Path, entry: &SealedSegment, salt: u64, bytes: &[u8]) -> Ve
         what: extent.fault.to_string(),
     });
     damages.collect()
+}
+
+/// What is wrong with the header of a segment.
+fn header_fault(bytes: &[u8], number: u64, salt: u64) -> Option<String> {
+    match SegmentHeader::decode(bytes) {
+        Ok(header) if header.number == number && header.salt == salt => None,
+        Ok(_) => Some("the header of another segment".into()),
+        Err(error) => Some(error.to_string()),
+    }
 }
 
 /// Damage that takes no event.
@@ -863,6 +960,8 @@ fn too_short(found: u64, expected: u64) -> FormatError {
     }
 }
 
+/// Of a file that takes the place of another with the list.
+const REPLACING_SUFFIX: &str = ".new";
 /// Bytes that are copied at a time.
 const COPIED_LEN: usize = 1 << 20;
 /// How often a backup begins again because a truncation was faster.

@@ -4,11 +4,17 @@
 //! Method: segments taken away, spoiled and put back between backups.
 
 use std::collections::BTreeMap;
+use std::io::Error as IoError;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use annals_engine::{BackupMode, BackupReport, Batch, Direction, Log, Query};
 use annals_segments::{Disk, MemoryDisk, OpenMode};
-use annals_tests::log_files::{DIR, SECOND_SEGMENT, exists, remove, write};
+use annals_tests::log_files::{
+    DIR, FIRST_SEGMENT, SECOND_SEGMENT, content, exists, flip, names, remove, write,
+};
+use annals_tests::sim_disk::{SimDisk, Spared};
 use annals_tests::{event, small_log};
 
 const TO: &str = "/backup";
@@ -44,7 +50,7 @@ fn back_up(log: &Log, mode: BackupMode) -> BackupReport {
 /// The segments of a backup.
 fn kept(disk: &MemoryDisk) -> BTreeMap<String, Vec<u8>> {
     let entries = disk.list(Path::new(TO)).unwrap().into_iter();
-    let entries = entries.filter(|entry| entry.name.ends_with(".seg"));
+    let entries = entries.filter(|entry| entry.name.contains(".seg"));
     entries
         .map(|entry| (entry.name.clone(), kept_file(disk, &entry.name)))
         .collect()
@@ -107,4 +113,143 @@ fn a_segment_that_the_log_goes_on_without_stays_in_its_backup() {
         assert_eq!((verified.damages, verified.quarantined), (vec![], vec![]));
         assert_eq!(back_up(&log, mode).damages, []);
     }
+}
+
+/// Events in a backup made while their segment is written, and the rest of it later.
+fn half_backed_up(mode: BackupMode) -> (MemoryDisk, Log, Vec<u8>) {
+    let disk = MemoryDisk::default();
+    let log = open(&disk, 1);
+    fill(&log, 30);
+    let report = back_up(&log, mode);
+    assert_eq!((report.files, report.damages), (1, vec![]));
+    let before = kept_file(&disk, FIRST_SEGMENT);
+    fill(&log, 200);
+    (disk, log, before)
+}
+
+#[test]
+fn a_segment_that_has_grown_and_rotted_does_not_replace_its_sound_beginning() {
+    for mode in [BackupMode::Link, BackupMode::Copy] {
+        let (disk, log, before) = half_backed_up(mode);
+        let expected = found(&log);
+        for place in [4_096 + 9, before.len() / 2, before.len() - 30] {
+            let disk = disk.fork();
+            flip(&disk, FIRST_SEGMENT, place);
+            let log = small_log(disk.clone(), 2).open_read_only(DIR).unwrap();
+            let report = back_up(&log, mode);
+            assert!(!report.damages.is_empty(), "{mode:?} {place}");
+            let kept = kept_file(&disk, FIRST_SEGMENT);
+            assert_eq!(kept[..before.len()], before, "{mode:?} {place}");
+            assert_eq!(restored(&disk), expected, "{mode:?} {place}");
+            // What is there is read, and kept, whatever else rots in the log.
+            flip(&disk, FIRST_SEGMENT, before.len() + 5_000);
+            let _ = back_up(&log, mode);
+            assert_eq!(restored(&disk), expected, "{mode:?} {place}");
+        }
+        // Gone altogether, and nobody has said to go on without it: the beginning is left.
+        let disk = disk.fork();
+        remove(&disk, FIRST_SEGMENT);
+        let log = small_log(disk.clone(), 4).open_read_only(DIR).unwrap();
+        assert_ne!(back_up(&log, mode).damages, []);
+        assert_eq!(kept_file(&disk, FIRST_SEGMENT), before);
+        drop(log);
+    }
+}
+
+#[test]
+fn what_is_whole_in_the_log_or_in_a_rotten_backup_is_whole_in_the_next_one() {
+    let (disk, log, before) = half_backed_up(BackupMode::Copy);
+    let expected = found(&log);
+    let path = Path::new(TO).join(FIRST_SEGMENT);
+    let file = disk.open(&path, OpenMode::ReadWrite).unwrap();
+    file.write_all_at(&[before[8_000] ^ 1], 8_000).unwrap();
+    flip(&disk, FIRST_SEGMENT, 16_000);
+    let report = back_up(&log, BackupMode::Link);
+    assert_ne!(report.damages, []);
+    assert_eq!(restored(&disk), expected);
+}
+
+#[test]
+fn a_backup_that_mends_an_earlier_one_and_is_cut_short_leaves_that_as_it_was() {
+    // Damaged in the log when it was backed up, then put back, and more was written.
+    let sound = MemoryDisk::default();
+    let log = open(&sound, 1);
+    fill(&log, 30);
+    flip(&sound, FIRST_SEGMENT, 8_000);
+    assert_ne!(back_up(&log, BackupMode::Copy).damages, []);
+    let before = restored(&sound);
+    assert_eq!(before.iter().filter(|event| event.is_none()).count(), 1);
+    flip(&sound, FIRST_SEGMENT, 8_000);
+    fill(&log, 200);
+    let expected = found(&log);
+    let mut outcomes = [0, 0, 0];
+    for calls in 0.. {
+        let disk = SimDisk::over(sound.fork());
+        let is_over = crash_after(&disk, calls);
+        let log = small_log(disk.clone(), 2).open_read_only(DIR).unwrap();
+        let made = log.backup(TO, BackupMode::Copy, |_, _| {});
+        let is_cut = is_over.load(Ordering::SeqCst);
+        let left = disk.power_cut(Spared::Nothing);
+        let from_left = left.fork();
+        let from_left = small_log(from_left, 3).restore(TO, RESTORED, |_, _| {});
+        match from_left {
+            Ok(report) if report.last_position == 200 => {
+                outcomes[2] += 1;
+                assert_eq!(restored(&left), expected);
+            }
+            Ok(_) => {
+                outcomes[0] += 1;
+                assert_eq!(restored(&left), before, "calls {calls}");
+            }
+            // Between the file and the list: it is told, nothing is lost, and the next one is whole.
+            Err(error) => {
+                outcomes[1] += 1;
+                assert!(
+                    error.is_corrupt() && made.is_err(),
+                    "calls {calls}: {error}"
+                );
+                let kept = kept_file(&left, FIRST_SEGMENT);
+                assert!(content(&sound, FIRST_SEGMENT).starts_with(&kept));
+            }
+        }
+        for (name, bytes) in logged(&sound) {
+            left.create_dir(Path::new(DIR)).unwrap();
+            put_back(&left, &name, &bytes);
+        }
+        let log = small_log(left.clone(), 4).open_read_only(DIR).unwrap();
+        assert_eq!(back_up(&log, BackupMode::Copy).damages, [], "calls {calls}");
+        assert_eq!(restored(&left), expected, "calls {calls}");
+        let names: Vec<String> = kept(&left).into_keys().collect();
+        assert!(names.iter().all(|name| !name.ends_with(".new")));
+        if !is_cut {
+            break;
+        }
+    }
+    assert!(
+        outcomes[0] > 5 && outcomes[1] <= 6 && outcomes[2] > 0,
+        "{outcomes:?}"
+    );
+}
+
+/// The files of a log.
+fn logged(disk: &MemoryDisk) -> Vec<(String, Vec<u8>)> {
+    let names = names(disk).into_iter().filter(|name| name != "LOCK");
+    names
+        .map(|name| (name.clone(), content(disk, &name)))
+        .collect()
+}
+
+/// Has every changing call refused from the `calls`-th on. Answers whether that was reached.
+fn crash_after(disk: &SimDisk, calls: u64) -> Arc<AtomicBool> {
+    let made = AtomicU64::new(0);
+    let is_over = Arc::new(AtomicBool::new(false));
+    let over = is_over.clone();
+    disk.set_hook(move |step, _| {
+        if !step.is_change() || made.fetch_add(1, Ordering::SeqCst) < calls {
+            return Ok(());
+        }
+        over.store(true, Ordering::SeqCst);
+        Err(IoError::other("the crash"))
+    });
+    is_over
 }
