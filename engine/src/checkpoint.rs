@@ -6,7 +6,7 @@
 //! believed only when its checksum fits and a witness says that every event in it was durable. The frames
 //! that it covers are then believed as those of a sealed segment are: verified when they are read.
 
-use annals_index::{FrontBytes, Identity, KeyIndex, Previous, SealedIndex};
+use annals_index::{FrontBytes, Identity, IdentityField, KeyIndex, Previous, SealedIndex};
 use annals_segments::format;
 use annals_segments::format::frame::{Frame, FrameKind};
 use annals_segments::format::record::Record;
@@ -119,6 +119,21 @@ pub(crate) fn write(inner: &Inner, segment: &Segment, end: usize) -> Result<(), 
         directory.checkpoint(segment.number),
         "write the checkpoint",
     ))
+}
+
+/// Whether there is a checkpoint of the segment with the number in `identity`, of so many bytes, and it was made of a segment
+/// with another salt. Says no of one that cannot be read.
+pub(crate) fn is_of_another(directory: &Directory, identity: &Identity, segment_len: u64) -> bool {
+    let path = directory.checkpoint(identity.segment);
+    let file = FrozenFile::open(&*directory.disk, &path, derived_len_max(segment_len));
+    let opened = file.map(|file| SealedIndex::open_front(FrontBytes::new(file), identity));
+    matches!(
+        opened,
+        Ok(Err(annals_index::Error::WrongIdentity {
+            field: IdentityField::Salt,
+            ..
+        }))
+    )
 }
 
 /// Removes the checkpoint of a segment that has an index of its own, or none to keep.

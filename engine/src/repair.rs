@@ -436,9 +436,16 @@ impl Look<'_> {
         };
         let fault = match last_written_byte(&bytes, 0) {
             None => too_short(0, entry.end as usize),
-            Some(_) => SegmentHeader::decode(&bytes)
-                .err()
-                .unwrap_or(FormatError::Unwritten),
+            Some(_) => match SegmentHeader::decode(&bytes) {
+                Ok(header) if segment.salt() == UNKNOWN_SALT => FormatError::Field {
+                    structure: "segment",
+                    field: "salt",
+                    found: header.salt,
+                    expected: "that of the file that was lost; this one has not the events of the manifest",
+                },
+                Ok(_) => FormatError::Unwritten,
+                Err(error) => error,
+            },
         };
         bytes.truncate(last_written_byte(&bytes, 0).map_or(0, |last| last + 1));
         let extent = Extent {

@@ -26,7 +26,7 @@ use annals_segments::planted::{Bug, is_planted};
 use annals_segments::sync::RwLock;
 use annals_segments::{FrozenFile, OpenMode, SegmentFile, find_later_frame, scan_frames};
 
-use crate::checkpoint::Front;
+use crate::checkpoint::{self, Front};
 use crate::directory::{Directory, corrupt};
 use crate::error::Error;
 use crate::event::Event;
@@ -169,9 +169,19 @@ impl Segment {
         quarantined: &[Quarantined],
     ) -> Self {
         let salt = match entry.salt {
-            UNKNOWN_SALT => salt_in_header(directory, log, entry.number).unwrap_or(UNKNOWN_SALT),
+            UNKNOWN_SALT => returned_salt(directory, log, &entry).unwrap_or(UNKNOWN_SALT),
             salt => salt,
         };
+        Self::sealed_with(directory, log, entry, salt, quarantined)
+    }
+
+    fn sealed_with(
+        directory: &Directory,
+        log: &LogIdentity,
+        entry: SealedSegment,
+        salt: u64,
+        quarantined: &[Quarantined],
+    ) -> Self {
         let mut segment = Self::new(directory, log, entry.number, entry.base_position, salt);
         segment.quarantined = quarantined.into();
         segment.sealed.set(entry).expect("just made");
@@ -188,12 +198,12 @@ impl Segment {
         if !is_opened || self.tail_index.read().is_some() {
             return self.clone();
         }
-        let quarantined = &self.quarantined;
-        Arc::new(Self::sealed(
+        Arc::new(Self::sealed_with(
             &self.directory,
             &self.log,
             *entry,
-            quarantined,
+            self.salt,
+            &self.quarantined,
         ))
     }
 
@@ -844,6 +854,10 @@ impl Segment {
 /// file come back.
 pub(crate) const UNKNOWN_SALT: u64 = 0;
 
+/// What is told of a file in the place of such a segment that is not known to be it.
+pub(crate) const NOT_KNOWN: &str =
+    "not known to be the segment that was lost: its events are not those of the manifest";
+
 /// The salt in the header of segment `number`, when that is sound and of this log.
 pub(crate) fn salt_in_header(directory: &Directory, log: &LogIdentity, number: u64) -> Option<u64> {
     let path = directory.segment(number);
@@ -851,6 +865,42 @@ pub(crate) fn salt_in_header(directory: &Directory, log: &LogIdentity, number: u
     let bytes = file.read_up_to(SEGMENT_HEADER_LEN as u64).ok()?;
     let header = SegmentHeader::decode(&bytes).ok()?;
     (header.number == number && header.log_id == log.id).then_some(header.salt)
+}
+
+/// The salt in the header of a segment that was named in the manifest when nothing could be read of it, when its file has
+/// come back. A copy of the log that went on by itself has files of the same numbers and the same log: this is the one when
+/// its frames take just the positions of the entry, end where that says, and a checkpoint that was left there fits.
+fn returned_salt(directory: &Directory, log: &LogIdentity, entry: &SealedSegment) -> Option<u64> {
+    let salt = salt_in_header(directory, log, entry.number)?;
+    let path = directory.segment(entry.number);
+    let file = directory.disk.open(&path, OpenMode::Read).ok()?;
+    let bytes = file.read_up_to(entry.end).ok()?;
+    let (mut first, mut next) = (None, entry.base_position);
+    let mut is_whole = bytes.len() as u64 == entry.end;
+    let scan = scan_frames(&bytes, SEGMENT_HEADER_LEN, salt, None, |_, frame| {
+        let base = frame.header.base_position;
+        first.get_or_insert(base);
+        is_whole &= base <= next;
+        next = next.max(frame.header.next_position());
+    });
+    let fits = is_whole
+        && scan.end as u64 == entry.end
+        && next == entry.next_position()
+        && !checkpoint::is_of_another(
+            directory,
+            &Identity {
+                log_id: log.id,
+                segment: entry.number,
+                salt,
+                base_position: first.unwrap_or(entry.base_position),
+                event_count: 0,
+            },
+            entry.end,
+        );
+    if !fits {
+        tracing::warn!(path = %path.display(), "not known to be the segment that was lost: not used");
+    }
+    fits.then_some(salt)
 }
 
 /// Bytes that an index of so many bytes of log can have: a tag of two bytes has the dearest place in it, and that takes

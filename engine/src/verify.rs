@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::log::Inner;
 use crate::repair::nameless_extents;
 use crate::report::{Damage, VerifyReport};
-use crate::segment::{Segment, derived_len_max};
+use crate::segment::{NOT_KNOWN, Segment, UNKNOWN_SALT, derived_len_max};
 use crate::view::View;
 
 pub(crate) fn verify(
@@ -125,6 +125,9 @@ impl Check<'_> {
         };
         match SegmentHeader::decode(bytes) {
             Ok(header) if header.number == segment.number && header.salt == segment.salt() => {}
+            Ok(_) if segment.salt() == UNKNOWN_SALT => {
+                self.damage(&segment.path, 0, 1, 0, NOT_KNOWN.into())
+            }
             // What has to be known of it stands in the manifest too: no event is affected.
             Ok(_) => self.damage(
                 &segment.path,

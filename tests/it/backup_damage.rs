@@ -1,7 +1,7 @@
 //! Backups of damaged logs: what an earlier backup has brought sound is in every later one, whatever the log has lost
 //! meanwhile, and what is damaged is told.
 //!
-//! Method: segments taken away, spoiled and put back between backups.
+//! Method: segments taken away, spoiled, put back and replaced by those of a restored copy that ran on, between backups.
 
 use std::collections::BTreeMap;
 use std::io::Error as IoError;
@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use annals_engine::{BackupMode, BackupReport, Batch, Direction, Log, Query};
 use annals_segments::{Disk, MemoryDisk, OpenMode};
 use annals_tests::log_files::{
-    DIR, FIRST_SEGMENT, SECOND_SEGMENT, content, exists, flip, names, remove, write,
+    DIR, FIRST_SEGMENT, SECOND_SEGMENT, content, exists, flip, names, remove, write, written_len,
 };
 use annals_tests::sim_disk::{SimDisk, Spared};
 use annals_tests::{event, small_log};
@@ -79,6 +79,13 @@ fn put_back(disk: &MemoryDisk, name: &str, bytes: &[u8]) {
         remove(disk, name);
     }
     write(disk, name, bytes, 0);
+}
+
+/// The last segment with an event.
+fn last_segment(disk: &MemoryDisk) -> String {
+    let mut names = names(disk).into_iter();
+    let last = names.rfind(|name| name.ends_with(".seg") && written_len(disk, name) > 4096);
+    last.unwrap()
 }
 
 #[test]
@@ -252,4 +259,95 @@ fn crash_after(disk: &SimDisk, calls: u64) -> Arc<AtomicBool> {
         Err(IoError::other("the crash"))
     });
     is_over
+}
+
+/// A log that was restored from a backup of 30 events and ran on by itself up to 60, killed.
+fn ran_on(origin: &MemoryDisk, seed: u64, payload_len: usize) -> MemoryDisk {
+    let disk = origin.fork();
+    let restored = small_log(disk.clone(), seed).restore(TO, DIR, |_, _| {});
+    assert_eq!(restored.unwrap().last_position, 30);
+    let log = open(&disk, seed + 1);
+    while log.head() < 60 {
+        let payload = "y".repeat(payload_len);
+        let _ = log.append(event("b", "Was", payload)).unwrap();
+    }
+    let killed = disk.fork();
+    log.close().unwrap();
+    // With the checkpoint that a close has written.
+    for name in names(&disk).iter().filter(|name| name.ends_with(".tail")) {
+        put_back(&killed, name, &content(&disk, name));
+    }
+    killed
+}
+
+fn origin() -> MemoryDisk {
+    let disk = MemoryDisk::default();
+    let log = small_log(disk.clone(), 1).open("/origin").unwrap();
+    fill(&log, 30);
+    assert_eq!(back_up(&log, BackupMode::Copy).last_position, 30);
+    disk
+}
+
+#[test]
+fn a_segment_of_a_copy_that_ran_on_is_not_taken_for_the_one_that_was_lost() {
+    let origin = origin();
+    let sound = ran_on(&origin, 2, 300);
+    let expected = found(&open(&sound.fork(), 4));
+    let name = last_segment(&sound);
+    for (foreign_len, cut) in [(310, 0), (100, 0), (900, 0), (300, 8)] {
+        let foreign = ran_on(&origin, 5, foreign_len);
+        assert_eq!(last_segment(&foreign), name);
+        let mut bytes = content(&foreign, &name);
+        bytes.truncate(written_len(&foreign, &name) - cut);
+        let disk = sound.fork();
+        remove(&disk, &name);
+        repair(&disk, 7);
+        put_back(&disk, &name, &bytes);
+        let what = format!("events of {foreign_len} bytes");
+        let log = open(&disk, 8);
+        assert!(found(&log)[30..60].iter().all(Option::is_none), "{what}");
+        let verified = log.verify(|_, _| {}).unwrap();
+        assert_ne!(
+            (verified.damages, verified.quarantined),
+            (vec![], vec![]),
+            "{what}"
+        );
+        log.close().unwrap();
+        drop(log);
+        repair(&disk, 9);
+        // Nor for good: the right one can still come back.
+        put_back(&disk, &name, &content(&sound, &name));
+        repair(&disk, 10);
+        let log = open(&disk, 11);
+        assert_eq!(found(&log)[..60], expected[..60], "{what}");
+        let verified = log.verify(|_, _| {}).unwrap();
+        assert_eq!(
+            (verified.damages, verified.quarantined),
+            (vec![], vec![]),
+            "{what}"
+        );
+    }
+}
+
+#[test]
+fn a_checkpoint_that_was_left_tells_the_lost_segment_from_its_twin() {
+    let origin = origin();
+    // The same lengths and positions: only the salts differ.
+    let (sound, foreign) = (ran_on(&origin, 2, 300), ran_on(&origin, 5, 300));
+    let name = last_segment(&sound);
+    let checkpoint = name.replace(".seg", ".tail");
+    assert!(exists(&sound, &checkpoint), "{:?}", names(&sound));
+    let disk = sound.fork();
+    remove(&disk, &name);
+    repair(&disk, 7);
+    // The repair may have no use for it.
+    if !exists(&disk, &checkpoint) {
+        write(&disk, &checkpoint, &content(&sound, &checkpoint), 0);
+    }
+    let lost = found(&open(&disk.fork(), 8));
+    put_back(&disk, &name, &content(&foreign, &name));
+    assert_eq!(found(&open(&disk.fork(), 9)), lost);
+    put_back(&disk, &name, &content(&sound, &name));
+    let healed = found(&open(&disk, 10));
+    assert!(healed.iter().all(Option::is_some));
 }
