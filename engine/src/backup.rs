@@ -41,7 +41,9 @@ use crate::options::LogOptions;
 use crate::recovery::{damage_of, take_lock};
 use crate::repair::{damaged_extents, lost_positions};
 use crate::report::{Damage, RecoveryReport};
-use crate::segment::{Segment, for_each_whole_frame, is_accepted};
+use crate::segment::{
+    NOT_KNOWN, Segment, UNKNOWN_SALT, for_each_whole_frame, is_accepted, is_same_salt,
+};
 use crate::view::View;
 
 /// How sealed segments come into a backup.
@@ -235,7 +237,8 @@ fn check_earlier(before: &Manifest, inner: &Inner) -> Result<(), &'static str> {
     let is_other = |entry: &SealedSegment| {
         let segment = view.set.segment(entry.number);
         segment.is_some_and(|segment| {
-            segment.salt() != entry.salt || segment.base_position != entry.base_position
+            let is_same = is_same_salt(segment.salt(), entry.salt);
+            !is_same || segment.base_position != entry.base_position
         })
     };
     match before.segments.iter().any(is_other) {
@@ -300,9 +303,14 @@ impl<'a> Bringing<'a> {
             let quarantined = manifest.quarantined_in(entry.number);
             let there_len = there.segment_len(entry.number);
             let end = entry.end;
-            if is_missing(&segment, entry, quarantined) {
+            // What lies in its place is no reason to give up what is left of it.
+            let is_lost = segment.salt() == UNKNOWN_SALT && self.earlier(entry).is_some();
+            if is_lost || is_missing(&segment, entry, quarantined) {
                 if let Some(known) = self.lost_segment(&segment, entry, there_len)? {
-                    manifest.segments[place].salt = known.salt;
+                    // The log may have forgotten it.
+                    if entry.salt == UNKNOWN_SALT {
+                        manifest.segments[place].salt = known.salt;
+                    }
                 }
             } else {
                 self.segment(&segment, entry, there_len)?;
@@ -373,7 +381,8 @@ impl<'a> Bringing<'a> {
         manifest.segments = Vec::new();
         for segment in &view.set.segments {
             if let Some(entry) = segment.sealed_entry() {
-                manifest.segments.push(*entry);
+                let salt = segment.salt();
+                manifest.segments.push(SealedSegment { salt, ..*entry });
                 continue;
             }
             let bytes = segment.bytes()?;
@@ -515,9 +524,10 @@ impl<'a> Bringing<'a> {
         entry: &SealedSegment,
         there_len: u64,
     ) -> Result<Option<SealedSegment>, Error> {
-        self.report
-            .damages
-            .extend(segment.file().err().as_ref().map(damage_of));
+        self.report.damages.push(match segment.file() {
+            Err(error) => damage_of(&error),
+            Ok(_) => no_event_of(&segment.path, 0, NOT_KNOWN.to_owned()),
+        });
         let Some((file, known)) = self.earlier(entry).filter(|_| there_len > 0) else {
             return Ok(None);
         };
@@ -720,8 +730,8 @@ fn no_event_of(path: &Path, offset: u64, what: String) -> Damage {
 
 /// Whether both are states of one segment.
 fn is_same(one: &SealedSegment, other: &SealedSegment) -> bool {
-    let identity = |entry: &SealedSegment| (entry.number, entry.base_position, entry.salt);
-    identity(one) == identity(other)
+    let place = |entry: &SealedSegment| (entry.number, entry.base_position);
+    place(one) == place(other) && is_same_salt(one.salt, other.salt)
 }
 
 /// Whether all of a segment is missing, and nobody expects it.

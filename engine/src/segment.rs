@@ -858,6 +858,11 @@ pub(crate) const UNKNOWN_SALT: u64 = 0;
 pub(crate) const NOT_KNOWN: &str =
     "not known to be the segment that was lost: its events are not those of the manifest";
 
+/// Whether two entries of one number and base position may be of one segment.
+pub(crate) fn is_same_salt(one: u64, other: u64) -> bool {
+    one == other || [one, other].contains(&UNKNOWN_SALT)
+}
+
 /// The salt in the header of segment `number`, when that is sound and of this log.
 pub(crate) fn salt_in_header(directory: &Directory, log: &LogIdentity, number: u64) -> Option<u64> {
     let path = directory.segment(number);

@@ -351,3 +351,42 @@ fn a_checkpoint_that_was_left_tells_the_lost_segment_from_its_twin() {
     let healed = found(&open(&disk, 10));
     assert!(healed.iter().all(Option::is_some));
 }
+
+#[test]
+fn a_segment_of_which_the_log_has_forgotten_the_salt_is_that_of_its_backup() {
+    let disk = MemoryDisk::default();
+    let log = open(&disk, 1);
+    fill(&log, 230);
+    let expected = found(&log);
+    let _ = back_up(&log, BackupMode::Copy);
+    let disk = disk.fork();
+    drop(log);
+    let name = last_segment(&disk);
+    let sound = content(&disk, &name);
+    let before = kept_file(&disk, &name);
+    remove(&disk, &name);
+    repair(&disk, 2);
+    let log = open(&disk, 3);
+    let reader = small_log(disk.clone(), 4).open_read_only(DIR).unwrap();
+    // Twice: by the list of the backup before, and by one that this log has made.
+    for _ in 0..2 {
+        assert_ne!(back_up(&log, BackupMode::Copy).damages, []);
+        assert_eq!(kept_file(&disk, &name), before);
+        assert_eq!(restored(&disk)[..230], expected[..]);
+    }
+    log.close().unwrap();
+    drop(log);
+    // Come back, and named again: for who reads on too.
+    put_back(&disk, &name, &sound);
+    let log = open(&disk, 5);
+    assert_eq!(back_up(&log, BackupMode::Copy).damages, []);
+    log.close().unwrap();
+    drop(log);
+    repair(&disk, 6);
+    let log = open(&disk, 7);
+    let _ = log.append(event("b", "After", "after")).unwrap();
+    assert_eq!(reader.refresh().unwrap(), log.head());
+    assert_eq!(found(&reader)[..230], expected[..]);
+    assert_eq!(back_up(&log, BackupMode::Copy).damages, []);
+    assert_eq!(restored(&disk), found(&log));
+}

@@ -28,7 +28,7 @@ use crate::error::Error;
 use crate::heads_file::HeadsFile;
 use crate::log::Inner;
 use crate::recovery::{OUT_OF_ORDER, read_tracking};
-use crate::segment::{Segment, for_each_whole_frame};
+use crate::segment::{Segment, for_each_whole_frame, is_same_salt};
 use crate::segment_set::SegmentSet;
 
 /// Where following stands.
@@ -257,12 +257,17 @@ impl Step {
         let Some(segment) = old.segment(entry.number) else {
             return Ok(at_first_use());
         };
+        // A repair writes down what an entry did not know.
+        let is_named = |known: &SealedSegment| {
+            let salt = entry.salt;
+            is_same_salt(segment.salt(), salt) && SealedSegment { salt, ..*known } == *entry
+        };
         match segment.sealed_entry() {
             Some(known) if known == entry && segment.quarantined() == quarantined => {
                 return Ok(segment.clone());
             }
             // Repaired meanwhile, or healed.
-            Some(known) if known == entry => return Ok(at_first_use()),
+            Some(known) if is_named(known) => return Ok(at_first_use()),
             Some(_) => return Err(replaced(inner, "another segment of this number")),
             None if !quarantined.is_empty() => return Ok(at_first_use()),
             None => {}
