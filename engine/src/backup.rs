@@ -698,14 +698,23 @@ impl<'a> Bringing<'a> {
 fn damages_in(path: &Path, entry: &SealedSegment, salt: u64, bytes: &[u8]) -> Vec<Damage> {
     let positions = entry.base_position..entry.next_position();
     let extents = damaged_extents(bytes, SEGMENT_HEADER_LEN, salt, positions).into_iter();
-    let damages = extents.map(|extent| Damage {
+    let fault = header_fault(bytes, entry.number, salt).filter(|_| !bytes.is_empty());
+    let header = fault.map(|what| no_event_of(path, 0, what));
+    let extents = extents.map(|extent| Damage {
         path: path.to_owned(),
         offset: extent.offsets.start as u64,
         first: extent.positions.start,
         last: extent.positions.end.saturating_sub(1),
         what: extent.fault.to_string(),
     });
-    damages.collect()
+    let mut damages: Vec<Damage> = header.into_iter().chain(extents).collect();
+    let len = bytes.len() as u64;
+    if damages.is_empty() && len < entry.end {
+        // No event is missing, and yet the file is not what it was.
+        let what = too_short(len, entry.end).to_string();
+        damages.push(no_event_of(path, len, what));
+    }
+    damages
 }
 
 /// What is wrong with the header of a segment.

@@ -390,3 +390,45 @@ fn a_segment_of_which_the_log_has_forgotten_the_salt_is_that_of_its_backup() {
     assert_eq!(back_up(&log, BackupMode::Copy).damages, []);
     assert_eq!(restored(&disk), found(&log));
 }
+
+#[test]
+fn a_rotten_header_is_told_and_replaces_no_sound_one() {
+    for mode in [BackupMode::Link, BackupMode::Copy] {
+        let disk = MemoryDisk::default();
+        let log = open(&disk, 1);
+        fill(&log, 200);
+        // In a first backup it is told, and how the file ends too.
+        let spoiled = disk.fork();
+        flip(&spoiled, SECOND_SEGMENT, 20);
+        let log = small_log(spoiled, 2).open_read_only(DIR).unwrap();
+        assert_ne!(back_up(&log, mode).damages, [], "{mode:?}");
+        let len = content(&disk, SECOND_SEGMENT).len();
+        for cut in (8..600).step_by(8) {
+            let short = disk.fork();
+            let file = short.open(&Path::new(DIR).join(SECOND_SEGMENT), OpenMode::ReadWrite);
+            file.unwrap().set_len((len - cut) as u64).unwrap();
+            let log = small_log(short, 2).open_read_only(DIR).unwrap();
+            assert_ne!(back_up(&log, mode).damages, [], "{mode:?} {cut}");
+        }
+    }
+    // Other rot in the copy is no reason to take that of the log.
+    let disk = MemoryDisk::default();
+    let log = open(&disk, 1);
+    fill(&log, 200);
+    let _ = back_up(&log, BackupMode::Copy);
+    let path = Path::new(TO).join(SECOND_SEGMENT);
+    let file = disk.open(&path, OpenMode::ReadWrite).unwrap();
+    let byte = kept_file(&disk, SECOND_SEGMENT)[9_000] ^ 1;
+    file.write_all_at(&[byte], 9_000).unwrap();
+    flip(&disk, SECOND_SEGMENT, 20);
+    let before = kept_file(&disk, SECOND_SEGMENT);
+    let report = back_up(&log, BackupMode::Copy);
+    assert_ne!(report.damages, []);
+    assert_eq!(kept_file(&disk, SECOND_SEGMENT), before);
+    // One that was written when it was backed up.
+    let (disk, log, before) = half_backed_up(BackupMode::Copy);
+    flip(&disk, FIRST_SEGMENT, 20);
+    assert_ne!(back_up(&log, BackupMode::Copy).damages, []);
+    let kept = kept_file(&disk, FIRST_SEGMENT);
+    assert_eq!(kept[..before.len()], before);
+}
