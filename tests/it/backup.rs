@@ -212,6 +212,11 @@ fn a_log_that_has_lost_its_end_does_not_shorten_its_backup() {
             Ok(report) => {
                 assert_ne!(report.damages, []);
                 assert_eq!(report.last_position, whole.len() as u64);
+                // The log was sound when it was brought, so all of that is.
+                let after = files(&disk, TO);
+                for (name, bytes) in before.iter().filter(|(name, _)| name.ends_with(".seg")) {
+                    assert!(after[name].starts_with(bytes), "{name}");
+                }
             }
             other => panic!("{other:?}"),
         }
