@@ -734,8 +734,8 @@ impl Segment {
         }
     }
 
-    /// Whether the index in use lacks the keys of damaged events.
-    fn has_gaps(&self) -> bool {
+    /// Whether the index in use lacks the keys of damaged events, those included whose loss was accepted.
+    pub(crate) fn has_gaps(&self) -> bool {
         self.has_gaps.load(Ordering::Acquire)
     }
 

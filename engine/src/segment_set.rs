@@ -163,8 +163,9 @@ impl SegmentSet {
                 }
             }
             let (is_absent, found) = look(place)?;
-            // With keys lost nobody can say that it is absent.
-            if !is_absent || segment.lost_keys().is_some() {
+            // With keys lost nobody can say that it is absent, accepted or not: a link that passes over it would go on
+            // to when its file is put back.
+            if !is_absent || segment.has_gaps() {
                 return Ok(Some(found));
             }
         }

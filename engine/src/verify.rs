@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use annals_index::{Identity, KeyHash, KeyIndex, SealedIndex, TailIndex};
+use annals_index::{Identity, KeyHash, KeyIndex, Previous, SealedIndex, TailIndex};
 use annals_segments::format::frame::Frame;
 use annals_segments::format::manifest::{MANIFEST_LEN_MAX, Manifest};
 use annals_segments::format::segment_header::{SEGMENT_HEADER_LEN, SegmentHeader};
@@ -28,7 +28,7 @@ pub(crate) fn verify(
         inner,
         report: VerifyReport::default(),
         versions: HashMap::new(),
-        heads: HashMap::new(),
+        keys: HashMap::new(),
         heads_know_more: false,
         next_position: view.first_position(),
         last_time_us: 0,
@@ -68,12 +68,21 @@ struct Check<'a> {
     report: VerifyReport,
     /// Last version of each aggregate.
     versions: HashMap<AggregateId, u64>,
-    /// Last position of each key in the segments that the heads cover.
-    heads: HashMap<KeyHash, u64>,
+    /// Where each key was met last.
+    keys: HashMap<KeyHash, Met>,
     /// Whether one of these segments is damaged: then the heads know more than what can be derived.
     heads_know_more: bool,
     next_position: u64,
     last_time_us: u64,
+}
+
+/// Where a key was met last.
+#[derive(Clone, Copy, Debug, Default)]
+struct Met {
+    /// Number of the newest segment that holds it.
+    segment: u64,
+    /// Its last position in the segments that the heads cover; 0 when there is none.
+    covered: u64,
 }
 
 impl Check<'_> {
@@ -176,12 +185,6 @@ impl Check<'_> {
             }
         }
         let covers = view.set.heads().map_or(0, |heads| heads.covers());
-        if segment.number <= covers {
-            for key in derived.keys() {
-                let last = derived.postings(key).last().unwrap_or(0);
-                self.heads.insert(key, base + u64::from(last));
-            }
-        }
         // Over a damaged log the index file knows more than what can be derived.
         let is_sound = self.report.damages.len() == damages_before;
         self.heads_know_more |= !is_sound && segment.number <= covers;
@@ -190,7 +193,14 @@ impl Check<'_> {
                 event_count: u32::try_from(entry.event_count).unwrap_or(u32::MAX),
                 ..identity
             };
-            self.index(segment, &identity, &derived, is_sound);
+            self.index(view, segment, &identity, &derived, is_sound);
+        }
+        for key in derived.keys() {
+            let met = self.keys.entry(key).or_default();
+            met.segment = segment.number;
+            if segment.number <= covers {
+                met.covered = base + u64::from(derived.postings(key).last().unwrap_or(0));
+            }
         }
         Ok(())
     }
@@ -369,9 +379,10 @@ impl Check<'_> {
         self.next_position = header.next_position();
     }
 
-    /// The index file of a sealed segment says what its log says.
+    /// The index file of a sealed segment says what its log says, and its links pass over no event.
     fn index(
         &mut self,
+        view: &View,
         segment: &Segment,
         identity: &Identity,
         derived: &TailIndex,
@@ -424,6 +435,23 @@ impl Check<'_> {
         if index.key_count() != derived.key_count() || derived.keys().any(|key| differs(&key)) {
             self.damage(&path, 0, 1, 0, "the keys are not those of the log".into());
         }
+        // One that names a segment without the key costs a look at it, and that is all.
+        let passed_over = derived.keys().find_map(|key| {
+            let met = self.keys.get(&key)?.segment;
+            let leads = match index.previous_segment(key) {
+                Previous::Unknown => true,
+                Previous::None => false,
+                Previous::Segment(number) => met <= number && view.set.segment(number).is_some(),
+            };
+            (!leads).then_some(met)
+        });
+        if let Some(met) = passed_over {
+            let what = format!(
+                "a link passes over events in segment {met}; delete the file, it is derived anew when the log is opened \
+                 for writing"
+            );
+            self.damage(&path, 0, 1, 0, what);
+        }
     }
 
     fn heads(&mut self, view: &View) {
@@ -455,17 +483,18 @@ impl Check<'_> {
         };
         let path = self.inner.directory.heads(heads.covers());
         let truncated = view.first_position() > 1;
-        let is_wrong = |(key, last): (&KeyHash, &u64)| {
+        let covered = self.keys.iter().filter(|(_, met)| met.covered > 0);
+        let is_wrong = |(key, met): (&KeyHash, &Met)| {
             heads
                 .lookup(*key)
                 .is_none_or(|head| match self.heads_know_more {
-                    true => head.last_position < *last,
-                    false => head.last_position != *last,
+                    true => head.last_position < met.covered,
+                    false => head.last_position != met.covered,
                 })
         };
         let count_differs =
-            !truncated && !self.heads_know_more && heads.len() as usize != self.heads.len();
-        if count_differs || self.heads.iter().any(is_wrong) {
+            !truncated && !self.heads_know_more && heads.len() as usize != covered.clone().count();
+        if count_differs || covered.clone().any(is_wrong) {
             self.damage(&path, 0, 1, 0, "the heads are not those of the log".into());
         }
     }

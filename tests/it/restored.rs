@@ -7,7 +7,7 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use annals_engine::{Batch, Direction, Durability, Error, Log, LogOptions, Query};
+use annals_engine::{Batch, Direction, Durability, Error, Log, LogOptions, Query, QueryItem};
 use annals_segments::{Clock, Disk, MemoryDisk, OpenMode};
 use annals_tests::log_files::{DIR, content, exists, names, remove, write, written_len};
 use annals_tests::{event, id, small_log};
@@ -148,6 +148,9 @@ fn the_segment_being_written_heals_when_its_file_is_put_back() {
     }
 }
 
+/// Events that are appended to have the segments behind the repair rolled, often enough for links to be followed.
+const ROLLED: usize = 64;
+
 /// Spoils the last segment, repairs, goes on, puts the file back.
 fn check(made: &Made, spoil: fn(&MemoryDisk, &str), what: &str) {
     let (sound, name, expected) = made;
@@ -163,6 +166,15 @@ fn check(made: &Made, spoil: fn(&MemoryDisk, &str), what: &str) {
         assert!(found.is_none() || found == expected, "{what}");
     }
     let _ = log.append(event("new", "After", "after")).unwrap();
+    // Of a topic that has events in the file that is gone, in segments that are sealed and linked meanwhile.
+    let newest = names(&disk)
+        .into_iter()
+        .rfind(|name| name.ends_with(".seg"));
+    for _ in 0..ROLLED {
+        let _ = log.append(event("new", "Was", vec![7; 40 << 10])).unwrap();
+    }
+    let index = newest.unwrap().replace(".seg", ".idx");
+    assert!(exists(&disk, &index), "{what}: {index}");
     assert_eq!(log.verify(|_, _| {}).unwrap().damages, [], "{what}");
     log.close().unwrap();
     drop(log);
@@ -184,6 +196,9 @@ fn check(made: &Made, spoil: fn(&MemoryDisk, &str), what: &str) {
     let aggregate = log.read_aggregate(&id("a0"), .., Direction::Forward);
     let count = aggregate.map(Result::unwrap).count();
     assert_eq!(count, durable.div_ceil(5), "{what}");
+    let topic = Query::from(QueryItem::new().topic("Was"));
+    let count = log.read(..=head, &topic, Direction::Forward).count();
+    assert_eq!(count, head as usize, "{what}");
     let verified = log.verify(|_, _| {}).unwrap();
     assert_eq!(
         (verified.damages, verified.quarantined),
