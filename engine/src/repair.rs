@@ -298,7 +298,13 @@ impl Look<'_> {
         self.plan.healed = (before.quarantined.len() - kept) as u64;
         if self.plan.is_needed() || self.plan.healed > 0 || !self.plan.derived.is_empty() {
             self.keep_manifests()?;
-            manifest.durable_position = manifest.durable_position.max(self.view.durable_head());
+            // Whole frames that no witness proves are proven by the copy of them that is synced, and by nothing else: left
+            // where they are, the open writes them anew.
+            let durable = match tail.is_some() {
+                true => self.view.durable_head(),
+                false => self.proven()?,
+            };
+            manifest.durable_position = manifest.durable_position.max(durable);
             self.steps.manifest = Some(manifest);
         }
         Ok(())

@@ -5,7 +5,7 @@
 //! open, append, read, verify, once more.
 
 use std::collections::BTreeMap;
-use std::io::Error as IoError;
+use std::io::{Error as IoError, ErrorKind};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,7 +17,7 @@ use annals_segments::{Clock, Disk, MemoryDisk, OpenMode};
 use annals_tests::log_files::{
     DIR, FIRST_SEGMENT, SECOND_SEGMENT, content, exists, flip, names, remove, write, written_len,
 };
-use annals_tests::sim_disk::{SimDisk, Spared};
+use annals_tests::sim_disk::{SimDisk, Spared, Step};
 use annals_tests::{SeededRandom, event, id, small_log};
 
 fn open(disk: &MemoryDisk, seed: u64) -> Result<Log, Error> {
@@ -578,6 +578,41 @@ fn the_loss_of_the_only_segment_with_acknowledged_events_is_told() {
     );
     let expected: Read = (0..6).map(|_| Some(Vec::new())).collect();
     assert_eq!(check(&disk, &expected, "only segment"), 6);
+}
+
+/// A whole frame whose sync failed is seen and not on the disk: nothing may vouch for it before it is written anew.
+#[test]
+fn what_only_the_page_cache_has_is_not_vouched_for() {
+    for derived in ["WATERMARK", "MANIFEST-a", "0000000001.idx"] {
+        let disk = SimDisk::default();
+        let log = small_log(disk.clone(), 1).open(DIR).unwrap();
+        fill(&log, 100, 1000);
+        let acknowledged = read(&log);
+        disk.fail(Step::Sync, ErrorKind::Other);
+        let _ = log.append(event("late", "Was", "late")).unwrap_err();
+        drop(log);
+        let disk = disk.restarted();
+        let path = Path::new(DIR).join(derived);
+        if derived == "WATERMARK" {
+            disk.remove(&path).unwrap();
+            disk.sync_dir(Path::new(DIR)).unwrap();
+        } else {
+            let file = disk.open(&path, OpenMode::ReadWrite).unwrap();
+            file.write_all_at(&[0xff; 64], 0).unwrap();
+            file.sync_data().unwrap();
+        }
+        let repair = small_log(disk.clone(), 2).repair(DIR, |_, _| {}).unwrap();
+        assert_eq!(repair.plan().derived, [path], "{derived}");
+        let _ = repair.run().unwrap();
+        let log = small_log(disk.clone(), 3).open(DIR).unwrap();
+        let shown = read(&log);
+        assert_eq!(shown.len(), acknowledged.len() + 1, "{derived}");
+        let _ = log.append(event("after", "Was", "after")).unwrap();
+        let left = disk.power_cut(Spared::Nothing);
+        let log = open(&left, 4).unwrap_or_else(|error| panic!("{derived}: {error}"));
+        assert_eq!(read(&log)[..shown.len()], shown[..], "{derived}");
+        assert_eq!(log.verify(|_, _| {}).unwrap().damages, [], "{derived}");
+    }
 }
 
 /// Has every changing call refused from the `calls`-th on. Answers whether that was reached.
