@@ -260,7 +260,7 @@ pub(crate) struct VerifyArgs {
 /// With --json: `needed`, `repaired`; `refused`, why the log does not open for writing, or null; `losses`, each with `file`,
 /// `offset`, `bytes`, `first_position`, `last_position`, `events`, `what`, `aggregates`, `topics`, `all_known` and
 /// `quarantine`; `kept` and `healed`, of what was quarantined before; `forgets_versions`, whether aggregates may get versions
-/// again that they had. What healed is no damage: --quarantine takes it off the list, and asks nothing.
+/// again that they had; `forgets_positions`, whether positions may be given again. What healed is no damage: --quarantine takes it off the list, and asks nothing.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = REPAIR_EXAMPLES)]
 pub(crate) struct RepairArgs {

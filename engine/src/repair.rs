@@ -10,7 +10,7 @@
 //!   named there, as sealed, damage included; writing goes on in a fresh one. Whole frames at the end that no
 //!   witness proves stay, in a copy of the segment that is synced before the manifest names it. It is named up to where the
 //!   watermark says that it went, under its own salt, or, when nothing is left of its header, under that of the file that
-//!   may come back.
+//!   may come back, and then as far as its frames go at their word: the watermark may be behind them.
 //! - Sound frames whose topic only damage defined: on the list too, since nobody can show their events.
 //! - A damaged table of last versions: an empty one takes its place.
 //! - A copy of the manifest, indexes, heads, the watermark: made anew, with nothing given up.
@@ -50,8 +50,10 @@ use crate::segment::{Segment, UNKNOWN_SALT, for_each_whole_frame, salt_in_header
 use crate::view::View;
 
 mod extents;
+mod headless;
 
 pub(crate) use extents::{Extent, damaged_extents, nameless_extents};
+use headless::{Chain, chain};
 
 /// A log that is looked at to be repaired. Nobody else writes to it as long as this lives.
 #[derive(Debug)]
@@ -87,6 +89,9 @@ pub struct RepairPlan {
     /// Whether the table of last versions of dropped aggregates would be replaced by an empty one: an aggregate all of
     /// whose events were dropped may then get its versions again.
     pub forgets_dropped: bool,
+    /// Whether positions may be given again: of the segment being written not even the header is left, and what stands
+    /// behind the part that was known to be durable cannot be told apart.
+    pub forgets_positions: bool,
 }
 
 impl RepairPlan {
@@ -619,6 +624,7 @@ impl Look<'_> {
             last_number += 1;
         }
         let mut entries: Vec<(SealedSegment, Option<Arc<Segment>>)> = Vec::new();
+        let mut unknown = None;
         for number in last_named + 1..=last_number {
             let segment = set.segment(number).cloned();
             let later = set.segments.iter().find(|segment| segment.number > number);
@@ -630,7 +636,20 @@ impl Look<'_> {
                 (None, Some(later)) => later.base_position,
                 (None, None) => next,
             };
+            let behind = later.map(|later| later.base_position);
+            let headless = match segment {
+                Some(_) => None,
+                None => self.headless(number, next, behind, watermark.as_ref())?,
+            };
+            // What was acknowledged may be more than the witnesses know of.
+            let until = headless.map_or(until, |(chain, _)| chain.next.max(until));
             let mut entry = sealed_entry(number, segment.as_deref(), next, until.max(next))?;
+            if let Some((chain, is_whole)) = headless {
+                entry.end = entry.end.max(chain.end as u64);
+                if !is_whole {
+                    unknown = Some(directory.segment(number));
+                }
+            }
             if entry.salt == UNKNOWN_SALT {
                 let salt = salt_in_header(directory, &self.inner.log, number);
                 entry.salt = salt.unwrap_or(UNKNOWN_SALT);
@@ -644,6 +663,14 @@ impl Look<'_> {
         }
         for (entry, _) in &entries {
             let _ = self.look_at(entry)?;
+        }
+        if let Some(path) = unknown {
+            self.plan.forgets_positions = true;
+            self.plan.forgets_versions = true;
+            let losses = self.plan.losses.iter_mut();
+            losses
+                .filter(|loss| loss.path == path)
+                .for_each(|loss| loss.is_known = false);
         }
         if let Some((entry, Some(segment))) = entries.last() {
             // After a sync that failed, whole frames may be in the page cache only: in a new file they are synced.
@@ -662,6 +689,33 @@ impl Look<'_> {
             .segments
             .extend(entries.iter().map(|(entry, _)| *entry));
         Ok(())
+    }
+
+    /// How far the frames go of a segment that has lost its header, from position `next` on and up to position `behind`, at
+    /// which the one behind it starts; and whether nothing else was ever written behind what the watermark accounts for.
+    /// `None` when there is no such file.
+    fn headless(
+        &self,
+        number: u64,
+        next: u64,
+        behind: Option<u64>,
+        watermark: Option<&Watermark>,
+    ) -> Result<Option<(Chain, bool)>, Error> {
+        let path = self.inner.directory.segment(number);
+        let file = self.inner.directory.disk.open(&path, OpenMode::Read);
+        let bytes = match file.and_then(|file| file.read_up_to(SEGMENT_LEN_MAX)) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            bytes => bytes.map_err(Error::io(&path, "read the segment"))?,
+        };
+        let known = watermark.and_then(|watermark| {
+            let end = end_in(watermark, number)?;
+            Some((end as usize, next.max(watermark.position + 1)))
+        });
+        let (start, next) = known.unwrap_or((SEGMENT_HEADER_LEN, next));
+        let chain = chain(&bytes, start, next, behind.unwrap_or(u64::MAX));
+        let written = last_written_byte(&bytes, SEGMENT_HEADER_LEN.min(bytes.len()));
+        let is_whole = behind.is_some() || written.is_none_or(|last| last < chain.end);
+        Ok(Some((chain, is_whole)))
     }
 
     /// Last position that the watermark or the manifest says was durable.

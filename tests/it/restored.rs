@@ -206,3 +206,59 @@ fn check(made: &Made, spoil: fn(&MemoryDisk, &str), what: &str) {
         "{what}"
     );
 }
+
+/// A log killed behind a roll, with the watermark as it was at the roll: it is synced no more often under load.
+fn with_stale_watermark() -> Made {
+    let disk = MemoryDisk::default();
+    let log = options(&disk, 1).open(DIR).unwrap();
+    let mut watermark = content(&disk, "WATERMARK");
+    let mut rolled = None;
+    for number in 0..1700 {
+        let aggregate = format!("a{}", number % 5);
+        let _ = log.append(event(&aggregate, "Was", format!("{number:0100}")));
+        let last = last_written(&disk);
+        if rolled.as_ref() != Some(&last) {
+            watermark = content(&disk, "WATERMARK");
+            rolled = Some(last);
+        }
+    }
+    let expected = read(&log);
+    let disk = disk.fork();
+    write(&disk, "WATERMARK", &watermark, 0);
+    let last = last_written(&disk);
+    (disk, last, expected)
+}
+
+fn last_written(disk: &MemoryDisk) -> String {
+    let names = names(disk).into_iter();
+    let mut written = names.filter(|name| name.ends_with(".seg") && written_len(disk, name) > 4096);
+    written.next_back().unwrap()
+}
+
+#[test]
+fn a_header_that_is_lost_beside_a_stale_watermark_costs_no_position() {
+    let made = with_stale_watermark();
+    let (sound, name, expected) = &made;
+    let spoil: fn(&MemoryDisk, &str) = |disk, name| noise(disk, name, 40, 20);
+    let disk = sound.fork();
+    spoil(&disk, name);
+    let repair = options(&disk, 2).repair(DIR, |_, _| {}).unwrap();
+    let plan = repair.plan();
+    let [loss] = &plan.losses[..] else {
+        panic!("{plan:?}");
+    };
+    assert!(
+        loss.events > 100 && loss.last == expected.len() as u64,
+        "{loss:?}"
+    );
+    assert!(plan.forgets_versions && !plan.forgets_positions);
+    drop(repair);
+    check(&made, spoil, "stale watermark");
+
+    // Without the lengths nobody can say how far it went, and it is said that nobody can.
+    noise(&disk, name, 4096, 1000);
+    let repair = options(&disk, 2).repair(DIR, |_, _| {}).unwrap();
+    let plan = repair.plan();
+    assert!(plan.forgets_versions && plan.forgets_positions, "{plan:?}");
+    assert!(plan.losses.iter().all(|loss| !loss.is_known), "{plan:?}");
+}

@@ -139,12 +139,22 @@ fn explain(out: &mut impl Write, dir: &Path, plan: &RepairPlan) -> Result<(), Cl
         out,
         "to quarantine means: {} at {} stay lost, unless the damaged files are restored from a backup, which is better \
          where there is one. {} are copied into quarantine files, and stay where they are too. Positions keep their \
-         place: whoever reads there gets an error, and none is given again. All else is read as before, and the log \
-         opens for writing.",
+         place: whoever reads there gets an error, and {}. All else is read as before, and the log opens for writing.",
         counted(events, "event"),
         counted(plan.losses.len() as u64, "place"),
-        size(bytes)
+        size(bytes),
+        match plan.forgets_positions {
+            false => "none is given again",
+            true => "those told above are not given again",
+        }
     )?;
+    if plan.forgets_positions {
+        writeln!(
+            out,
+            "more events may be lost than are told: nothing says how far the segment that was being written went, and \
+             positions behind those told, which may have been acknowledged, are given again"
+        )?;
+    }
     if plan.forgets_dropped {
         writeln!(
             out,
@@ -215,6 +225,7 @@ struct RepairJson {
     kept: u64,
     healed: u64,
     forgets_versions: bool,
+    forgets_positions: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -243,6 +254,7 @@ impl RepairJson {
             kept: plan.kept,
             healed: plan.healed,
             forgets_versions: plan.forgets_versions,
+            forgets_positions: plan.forgets_positions,
         }
     }
 }

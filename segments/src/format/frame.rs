@@ -101,6 +101,16 @@ impl FrameHeader {
             header_crc(header, salt),
             u32_at(header, CRC_OFFSET),
         )?;
+        Self::decode_fields(header)
+    }
+
+    /// Reads the header of the frame at the start of `bytes` at its word, for whoever has lost the salt under which its
+    /// checksum was made: `None` where no writer would have written these fields.
+    pub fn decode_unverified(bytes: &[u8]) -> Option<Self> {
+        Self::decode_fields(bytes.get(..FRAME_HEADER_LEN)?).ok()
+    }
+
+    fn decode_fields(header: &[u8]) -> Result<Self, FormatError> {
         let skippable = header[FLAGS_OFFSET] & FLAG_SKIPPABLE != 0;
         let kind = match header[KIND_OFFSET] {
             1 => Some(FrameKind::Batch),
