@@ -390,7 +390,10 @@ fn do_job(inner: &Inner, job: Job) {
         Job::Checkpoint(number) => write_checkpoint(inner, number),
         Job::NameSealed => name_sealed(inner),
         Job::SyncNow => inner.sync_behind(),
-        Job::Fold => write_missing_indexes(inner).and_then(|()| fold_when_due(inner, true)),
+        Job::Fold => {
+            write_missing_indexes(inner);
+            fold_when_due(inner, true)
+        }
         Job::SyncSoon | Job::SyncAwaited | Job::Stop => Ok(()),
     };
     if let Err(error) = done {
@@ -488,13 +491,22 @@ pub(crate) fn write_index(inner: &Inner, segment: &Arc<Segment>) -> Result<(), E
     Ok(())
 }
 
-/// Writes the indexes of sealed segments that were found to have none that is sound, and so were derived.
-fn write_missing_indexes(inner: &Inner) -> Result<(), Error> {
+/// Writes the indexes of sealed segments that were found to have none that is sound, and so were derived. One that cannot
+/// be written keeps none of the others from it.
+fn write_missing_indexes(inner: &Inner) {
     let set = inner.set();
     let segments = set.segments.iter();
-    segments
-        .filter(|segment| segment.sealed_entry().is_some() && segment.has_index_in_memory())
-        .try_for_each(|segment| write_index(inner, segment))
+    for segment in
+        segments.filter(|segment| segment.sealed_entry().is_some() && segment.has_index_in_memory())
+    {
+        if let Err(error) = write_index(inner, segment) {
+            if error.is_corrupt() {
+                segment.note_unindexable();
+            }
+            let number = segment.number;
+            tracing::warn!(number, %error, "the index is not written; what it holds stays in memory");
+        }
+    }
 }
 
 /// Writes a checkpoint of the segment being written, once what it covers is durable.

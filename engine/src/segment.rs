@@ -122,6 +122,8 @@ pub(crate) struct Segment {
     gaps: Gaps,
     /// Whether there are such events, those included whose loss was accepted.
     has_gaps: AtomicBool,
+    /// Whether its index file was found to be one that cannot be made, because of damage.
+    is_unindexable: AtomicBool,
     /// Damage in it that somebody has decided to go on without.
     quarantined: Arc<[Quarantined]>,
 }
@@ -263,6 +265,7 @@ impl Segment {
             lost: OnceLock::new(),
             gaps: Gaps::default(),
             has_gaps: AtomicBool::new(false),
+            is_unindexable: AtomicBool::new(false),
             quarantined: Arc::default(),
         }
     }
@@ -494,7 +497,7 @@ impl Segment {
         &self,
         mut previous: impl FnMut(KeyHash) -> Option<u64>,
     ) -> Result<Option<Vec<u8>>, Error> {
-        if self.sealed_index.get().is_some() {
+        if self.sealed_index.get().is_some() || self.is_unindexable.load(Ordering::Relaxed) {
             return Ok(None);
         }
         match &*self.tail_index.read() {
@@ -506,7 +509,15 @@ impl Segment {
         let entry = self.sealed.get().expect("only a sealed segment has a file");
         let builder = self.build_index(entry.end as usize)?;
         let whole = builder.filter(|builder| u64::from(builder.len()) == entry.event_count);
+        if whole.is_none() {
+            self.note_unindexable();
+        }
         Ok(whole.map(|builder| builder.encode(previous)))
+    }
+
+    /// Notes that damage keeps its index file from being made: nobody need try again before the log is opened again.
+    pub(crate) fn note_unindexable(&self) {
+        self.is_unindexable.store(true, Ordering::Relaxed);
     }
 
     /// The index of the frames before offset `end`, without lookups; `None` when one of them is damaged.

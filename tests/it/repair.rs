@@ -382,6 +382,54 @@ fn derived_files_that_are_damaged_are_made_anew() {
     }
 }
 
+/// Derived indexes are written in quiet times: one that cannot be written keeps neither the others nor the heads from it.
+#[test]
+fn an_index_that_cannot_be_written_stops_no_other() {
+    let (sound, expected) = with_heads();
+    let names = names(&sound);
+    let mut indexes: Vec<_> = names.iter().filter(|name| name.ends_with(".idx")).collect();
+    indexes.sort();
+    let [first, .., second, refused] = indexes[..] else {
+        panic!("{indexes:?}");
+    };
+    for name in names.iter().filter(|name| name.starts_with("heads-")) {
+        remove(&sound, name);
+    }
+    let spoiled = sound.fork();
+    for name in [first, second, refused] {
+        flip(&spoiled, name, 300);
+    }
+    for bad in [first, refused] {
+        let disk = SimDisk::over(spoiled.fork());
+        let log = small_log(disk.clone(), 2).open(DIR).unwrap();
+        assert_eq!(read(&log), expected);
+        let _ = log
+            .read_aggregate(&id("a1"), .., Direction::Forward)
+            .count();
+        let prefix = bad.clone();
+        disk.set_hook(move |step, path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            match step.is_change() && name.starts_with(&prefix) {
+                true => Err(ErrorKind::StorageFull.into()),
+                false => Ok(()),
+            }
+        });
+        while log.housekeep() {}
+        for name in [first, second, refused] {
+            let is_sound = content(&disk.memory, name) == content(&sound, name);
+            assert_eq!(is_sound, name != bad, "{name}, {bad} refused");
+        }
+        let heads = |name: &String| name.starts_with("heads-");
+        assert_eq!(
+            annals_tests::log_files::names(&disk.memory)
+                .iter()
+                .any(heads),
+            bad != first,
+            "{bad} refused"
+        );
+    }
+}
+
 #[test]
 fn heads_that_know_of_what_is_quarantined_are_no_damage() {
     let (sound, expected) = with_heads();
