@@ -6,8 +6,9 @@ use std::path::Path;
 use annals_index::{Identity, KeyHash, KeyIndex, Previous, SealedIndex, TailIndex};
 use annals_segments::format::frame::Frame;
 use annals_segments::format::manifest::{MANIFEST_LEN_MAX, Manifest};
+use annals_segments::format::quarantined::Quarantined;
 use annals_segments::format::segment_header::{SEGMENT_HEADER_LEN, SegmentHeader};
-use annals_segments::format::{FormatError, MANIFEST_FILES, WATERMARK_FILE};
+use annals_segments::format::{FormatError, MANIFEST_FILES, WATERMARK_FILE, file_checksum};
 use annals_segments::{FrozenFile, OpenMode, ScanStop, find_later_frame, scan_frames};
 
 use crate::aggregate_id::AggregateId;
@@ -569,7 +570,7 @@ impl Check<'_> {
                     let mut places = segment.quarantined().iter();
                     places.any(|place| {
                         let bytes = place.offset..place.offset + place.length.max(1);
-                        bytes.contains(&damage.offset)
+                        bytes.contains(&damage.offset) && is_as_quarantined(segment, place)
                     })
                 }
             })
@@ -588,4 +589,20 @@ impl Check<'_> {
             what,
         });
     }
+}
+
+/// Whether a place is still what somebody has decided to go on without. Otherwise its file has been put back, and damage
+/// in that is damage of its own.
+fn is_as_quarantined(segment: &Segment, place: &Quarantined) -> bool {
+    let is_unreadable = |position: u64| {
+        let ordinal = position.checked_sub(segment.base_position);
+        let ordinal = ordinal.and_then(|ordinal| u32::try_from(ordinal).ok());
+        ordinal.is_none_or(|ordinal| segment.event(ordinal).is_err())
+    };
+    let are_bytes_same = || {
+        let end = place.offset.saturating_add(place.length);
+        let bytes = segment.read(place.offset as usize..end as usize);
+        bytes.is_ok_and(|bytes| !bytes.is_empty() && file_checksum(bytes) == place.checksum)
+    };
+    (place.first..place.next).all(is_unreadable) || are_bytes_same()
 }

@@ -262,3 +262,34 @@ fn a_header_that_is_lost_beside_a_stale_watermark_costs_no_position() {
     assert!(plan.forgets_versions && plan.forgets_positions, "{plan:?}");
     assert!(plan.losses.iter().all(|loss| !loss.is_known), "{plan:?}");
 }
+
+/// What is put back may be damaged too: where it costs no event, it was not part of what was quarantined.
+#[test]
+fn damage_of_its_own_in_a_file_that_is_put_back_is_told() {
+    let (sound, last, expected) = made(Left::Closed, 1700);
+    let first = names(&sound)
+        .into_iter()
+        .find(|name| name.ends_with(".seg"));
+    let first = first.unwrap();
+    let taken: fn(&MemoryDisk, &str) = |disk, name| remove(disk, name);
+    let frames: fn(&MemoryDisk, &str) =
+        |disk, name| noise(disk, name, 4096, written_len(disk, name) - 4096);
+    let header: fn(&MemoryDisk, &str) = |disk, name| noise(disk, name, 40, 20);
+    let close: fn(&MemoryDisk, &str) =
+        |disk, name| noise(disk, name, written_len(disk, name) - 20, 4);
+    for (name, spoil, spoil_again) in [(&first, taken, header), (&last, frames, close)] {
+        let disk = sound.fork();
+        spoil(&disk, name);
+        let repair = options(&disk, 2).repair(DIR, |_, _| {}).unwrap();
+        let _ = repair.run().unwrap();
+        if exists(&disk, name) {
+            remove(&disk, name);
+        }
+        write(&disk, name, &content(&sound, name), 0);
+        spoil_again(&disk, name);
+        let log = options(&disk, 3).open(DIR).unwrap();
+        assert_eq!(read(&log)[..expected.len()], expected[..], "{name}");
+        let damages = log.verify(|_, _| {}).unwrap().damages;
+        assert_eq!(damages.len(), 1, "{name}: {damages:?}");
+    }
+}
