@@ -586,6 +586,8 @@ impl Writer {
         let is_waited_for = || inner.changed(Visibility::Durable).has_waiting();
         let job = match self.unsynced {
             0 => return Ok(()),
+            // It comes as soon as it can. Who waits need not be asked, which costs a fence.
+            1..BUFFERED_LEN_MAX if self.sync_asked == Some(Job::SyncAwaited) => return Ok(()),
             1..BUFFERED_LEN_MAX if !is_waited_for() => Job::SyncSoon,
             1..BUFFERED_LEN_MAX => Job::SyncAwaited,
             BUFFERED_LEN_MAX..BUFFERED_LEN_LIMIT if has_thread => Job::SyncNow,

@@ -2,6 +2,7 @@
 //! change an answer, and nothing found on a disk makes the log panic.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use annals_engine::{Batch, Direction, Durability, Error, Expected, Log, Query};
 use annals_segments::format::segment_header::{SEGMENT_HEADER_LEN, SegmentHeader};
@@ -354,4 +355,40 @@ fn derived_files_of_absurd_length_are_not_read_into_memory() {
         assert_eq!(log.version(&id("b")).unwrap(), None);
         drop(log);
     }
+}
+
+/// What each lost event of a batch is told costs no reading of the whole batch again: that would take hours for a large one.
+#[test]
+fn a_large_batch_that_is_damaged_is_told_event_by_event_in_no_more_than_a_few_readings() {
+    const EVENTS: u64 = 20_000;
+    let disk = MemoryDisk::default();
+    let options = |seed| small_log(disk.clone(), seed).segment_len(64 << 20);
+    let log = options(1).open(DIR).unwrap();
+    let batch = (0..EVENTS).fold(Batch::new(), |batch, _| {
+        batch.event(event("a", "Was", vec![1; 100]))
+    });
+    let _ = log.append(batch).unwrap();
+    let _ = log.append(event("b", "Other", "behind")).unwrap();
+    log.close().unwrap();
+    drop(log);
+    let sound = Instant::now();
+    let log = options(2).open_read_only(DIR).unwrap();
+    assert_eq!(log.verify(|_, _| {}).unwrap().lost, 0);
+    let sound = sound.elapsed();
+    // The topic of all of them, and the length of the first record.
+    write(
+        &disk,
+        FIRST_SEGMENT,
+        &[0xff; 64],
+        SEGMENT_HEADER_LEN as u64 + 48,
+    );
+    let damaged = Instant::now();
+    let log = options(3).open_read_only(DIR).unwrap();
+    let verified = log.verify(|_, _| {}).unwrap();
+    assert_eq!(verified.lost, EVENTS);
+    let damaged = damaged.elapsed();
+    assert!(
+        damaged < sound * 50 + Duration::from_secs(2),
+        "{damaged:?}, sound {sound:?}"
+    );
 }

@@ -15,7 +15,7 @@ use super::Segment;
 pub(super) struct Gaps(Mutex<Vec<Gap>>);
 
 /// Events side by side that no frame that verifies holds.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Gap {
     /// Ordinal of the first.
     first: u32,
@@ -23,6 +23,9 @@ struct Gap {
     next: u32,
     /// Offset of the damaged frame, when its header can be read.
     frame: Option<usize>,
+    /// Where the damage begins and what it is, once somebody has looked: that may cost reading a whole frame, and each of
+    /// many events is asked for.
+    found: Option<(usize, FormatError)>,
 }
 
 impl Gaps {
@@ -34,7 +37,12 @@ impl Gaps {
         let mut gaps = self.0.lock();
         let is_known = gaps.iter().any(|gap| gap.first == first);
         if !is_known && gaps.len() < GAPS_MAX {
-            gaps.push(Gap { first, next, frame });
+            gaps.push(Gap {
+                first,
+                next,
+                frame,
+                found: None,
+            });
         }
     }
 
@@ -43,7 +51,14 @@ impl Gaps {
         let mut around = gaps.iter();
         around
             .find(|gap| (gap.first..gap.next).contains(&ordinal))
-            .copied()
+            .cloned()
+    }
+
+    fn keep(&self, first: u32, found: &(usize, FormatError)) {
+        let mut gaps = self.0.lock();
+        if let Some(gap) = gaps.iter_mut().find(|gap| gap.first == first) {
+            gap.found = Some(found.clone());
+        }
     }
 }
 
@@ -51,6 +66,15 @@ impl Gaps {
 #[cold]
 pub(super) fn damage_around(segment: &Segment, ordinal: u32) -> Option<(usize, FormatError)> {
     let gap = segment.gaps.around(ordinal)?;
+    if gap.found.is_some() {
+        return gap.found;
+    }
+    let found = first_fault(segment, &gap)?;
+    segment.gaps.keep(gap.first, &found);
+    Some(found)
+}
+
+fn first_fault(segment: &Segment, gap: &Gap) -> Option<(usize, FormatError)> {
     let mut offset = match gap.frame {
         Some(offset) => offset,
         None => behind_event_before(segment, gap.first)?,
