@@ -170,6 +170,7 @@ pub struct Batch {
     pub(crate) clauses: Vec<Clause>,
     pub(crate) tracking: Option<(Box<str>, u64)>,
     pub(crate) durability: Durability,
+    pub(crate) ids_may_recur: bool,
 }
 
 impl Batch {
@@ -229,6 +230,15 @@ impl Batch {
     #[must_use]
     pub fn durability(mut self, durability: Durability) -> Self {
         self.durability = durability;
+        self
+    }
+
+    /// Says that ids of its events may be those of others: nothing tells the batch from another with the same events, so
+    /// it is stored again as long as nothing is against it. Only where a condition, a version or the tracking position
+    /// refuses it is it recognised as one that is there already. For callers who do not make ids of their own.
+    #[must_use]
+    pub fn ids_may_recur(mut self) -> Self {
+        self.ids_may_recur = true;
         self
     }
 

@@ -633,7 +633,7 @@ impl Inner {
             .is_some_and(|(name, given)| self.tracked(name) >= Some(*given));
         let search = match is_tracked {
             true => Search::EVERYWHERE,
-            false if prepared.own_versions.is_some() => return Ok(None),
+            false if prepared.own_versions.is_some() || prepared.ids_may_recur => return Ok(None),
             false => Search::window(view.head(), self.options.retry_window),
         };
         let there = recognise(&view, prepared, search, |name| self.tracked(name))?;

@@ -37,6 +37,8 @@ pub(crate) struct PreparedBatch {
     pub(crate) durability: Durability,
     /// Whether the caller gave the ids of all events, so that a repetition can be recognised.
     pub(crate) has_given_ids: bool,
+    /// Whether it is a new one as long as nothing is against it.
+    pub(crate) ids_may_recur: bool,
     /// The versions of its events when they follow from the batch itself: they say whether it is a new one.
     /// Told only where ids are given.
     pub(crate) own_versions: Option<Vec<u64>>,
@@ -74,6 +76,7 @@ impl PreparedBatch {
             clauses,
             tracking,
             durability,
+            ids_may_recur,
         } = batch;
         let mut prepared = Self {
             encoded: Vec::with_capacity(events.iter().map(room_for).sum()),
@@ -89,6 +92,7 @@ impl PreparedBatch {
             durability,
             has_given_ids: !events.is_empty()
                 && events.iter().all(|event| event.event_id.is_some()),
+            ids_may_recur,
             own_versions: None,
             searched: 0,
         };

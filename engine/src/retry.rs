@@ -7,6 +7,7 @@
 //! | could be appended, and its versions follow from what is there, or it has none | by version 7 ids at any age, by other ids within the newest `retry_window` events |
 //! | has versions of events that were truncated away | not any more: that is an error of its own, unless its tracking position is there |
 //! | is found by ids alone, and was truncated away | never: it is a new one |
+//! | could be appended, and says that [its ids may recur](crate::Batch::ids_may_recur) | never: it is a new one |
 //! | has versions that are free, or events whose ids the log made | never: it is a new one |
 //!
 //! Found whole, in the same order and with the same content, it answers the positions it has, and nothing

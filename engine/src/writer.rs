@@ -214,7 +214,7 @@ impl Writer {
         let checked = self.check(inner, group, &mut batch);
         let may_be_repeated = batch.has_given_ids
             && match &checked {
-                Ok(_) => batch.own_versions.is_none(),
+                Ok(_) => batch.own_versions.is_none() && !batch.ids_may_recur,
                 Err(error) => error.is_conflict() || error.is_expired(),
             };
         if may_be_repeated {

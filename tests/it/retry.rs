@@ -242,6 +242,30 @@ pub(super) fn other_ids_are_recognised_within_the_window_and_version_7_at_any_ag
 }
 
 #[test]
+fn a_batch_whose_ids_may_recur_is_recognised_only_where_something_is_against_it() {
+    let log = Log::in_memory().unwrap();
+    let new = || NewEvent::new("Happened", "p").event_id(v7(1)).tag("a");
+    let recurring = || Batch::from(new()).ids_may_recur();
+    let unless_there = || recurring().fail_if_match(QueryItem::new().tag("a").into(), 0);
+
+    let first = log.append(unless_there()).unwrap();
+    assert_eq!(
+        log.append(unless_there()).unwrap(),
+        first,
+        "refused, and there"
+    );
+    assert_eq!(
+        log.append(Batch::from(new())).unwrap(),
+        first,
+        "not said of this one"
+    );
+    assert_eq!(log.append(recurring()).unwrap().first, 2);
+    let behind = recurring().fail_if_match(QueryItem::new().tag("a").into(), 2);
+    assert_eq!(log.append(behind).unwrap().first, 3);
+    assert_eq!(log.head(), 3);
+}
+
+#[test]
 fn one_batch_appended_by_many_threads_at_once_is_there_once() {
     let dir = tempfile::tempdir().unwrap();
     let log = Log::options()
