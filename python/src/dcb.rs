@@ -37,7 +37,8 @@ impl Store {
         condition: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Option<u64>> {
         let library = Library::get(py)?;
-        let mut batch = Batch::new();
+        // Whoever appends the same event again wants it twice, unless the condition says otherwise.
+        let mut batch = Batch::new().ids_may_recur();
         for event in events.try_iter()? {
             batch.push(library.new_dcb_event(&event?)?);
         }

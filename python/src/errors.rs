@@ -4,7 +4,6 @@ use std::error::Error as _;
 
 use annals_engine::Error;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
 
 /// The library's exception for an error of the engine.
@@ -45,14 +44,14 @@ fn class_of(error: &Error) -> &'static str {
 }
 
 fn library_error(py: Python<'_>, name: &str, text: String) -> PyErr {
-    static MODULE: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
-    let class = MODULE
-        .get_or_try_init(py, || {
-            py.import("eventsourcing.persistence").map(Bound::unbind)
-        })
-        .and_then(|module| module.bind(py).getattr(name))
-        .and_then(|class| Ok(class.cast_into::<PyType>()?));
-    match class {
+    // Since 10 some are in a module of their own, and some are not.
+    let found = ["eventsourcing.persistence", "eventsourcing.errors"]
+        .map(|module| py.import(module).and_then(|module| module.getattr(name)));
+    let [found, elsewhere] = found;
+    match found
+        .or(elsewhere)
+        .and_then(|class| Ok(class.cast_into::<PyType>()?))
+    {
         Ok(class) => PyErr::from_type(class, text),
         Err(error) => error,
     }
